@@ -1,0 +1,209 @@
+// Package account holds the rules: who may have an account, how a person proves
+// to be its owner, what a session is worth and how long, who may read and change
+// what, and how many guesses anyone has. It decides; it speaks no HTTP.
+//
+// It owns the tables users, email_changes, sessions, session_changes,
+// session_epoch, throttle, idempotency and installation; nobody else reads or
+// writes them.
+//
+//	account.go      Service; authorize: decide and record
+//	caller.go       who asks
+//	errors.go       refusals; messages.go their words
+//	register.go     making an account; idempotency.go doing so once
+//	login.go        from a password to a session
+//	session.go      issue, authenticate, revoke; livesessions.go the table in memory
+//	password.go     policy, proof, change
+//	user.go         read, change, disable, erase
+//	email.go, username.go, confusable.go, phone.go
+//	                what a name is, and when two are the same
+//	throttle.go     budgets against guessing
+//	janitor.go      what is over is swept away
+//	installation.go what ties a database to its master key
+package account
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"propusk/internal/db"
+	"propusk/internal/event"
+	"propusk/internal/secret"
+)
+
+// Options are what a Service is built from. Every field is needed unless its
+// comment says otherwise.
+type Options struct {
+	DB     *db.DB
+	Keys   *secret.Keys
+	Hasher *secret.Hasher
+	Log    *slog.Logger
+	Now    func() time.Time
+	Policy Policy
+}
+
+// Policy is what an operator may decide.
+type Policy struct {
+	TokenLifetime           time.Duration
+	TokenLifetimeRemembered time.Duration
+	TokenIdle               time.Duration // 0: no idle limit
+	PasswordMinLength       int           // code points
+	PasswordBlocklist       bool          // refuse common passwords and those made of the account's own data
+	UserTypes               []string      // the first is the default
+	PhoneRegion             string        // ISO 3166, for numbers in local form
+	RegistrationOpen        bool
+	AttemptsPerAccount      int           // wrong passwords in a row before one has to wait
+	AttemptsPerNetwork      int           // the same for a /24 or /64, over all accounts
+	AttemptsRefill          time.Duration // how long until an account has one attempt more
+	// FirstUserID, if set, is the id of the first user to register: a throwaway
+	// instance gives the one of the API's seed, so that its examples can be
+	// replayed word for word.
+	FirstUserID string
+}
+
+// ProofWindow is how long a proof of identity counts for what needs a recent one.
+const ProofWindow = 15 * time.Minute
+
+// Service is the rules over one database. Its methods are safe for concurrent
+// use.
+type Service struct {
+	db      *db.DB
+	keys    *secret.Keys
+	hasher  *secret.Hasher
+	log     *slog.Logger
+	now     func() time.Time
+	policy  Policy
+	live    *liveSessions
+	metrics *Metrics
+}
+
+// New builds the service. Call [Service.Run] to keep it up to date with other
+// processes on the same database.
+func New(o Options) *Service {
+	s := &Service{db: o.DB, keys: o.Keys, hasher: o.Hasher, log: o.Log, policy: o.Policy, metrics: newMetrics(o.Hasher)}
+	s.now = func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) }
+	s.live = newLiveSessions(s.now(), o.DB.Engine() == db.Postgres)
+	s.metrics.liveSessions(s.live.size)
+	return s
+}
+
+// Action is what somebody wants to do with an account.
+type Action string
+
+// The actions that authorize decides on.
+const (
+	readUser       Action = "user.read"
+	replaceUser    Action = "user.replaced" // PUT
+	patchUser      Action = "user.patched"  // PATCH
+	deleteUser     Action = "user.deleted"
+	createUser     Action = "user.created" // by an operator
+	setRole        Action = "user.role_set"
+	disableUser    Action = "user.disabled"
+	enableUser     Action = "user.enabled"
+	listUsers      Action = "user.listed"
+	manageSessions Action = "session.listed"
+	endSession     Action = "session.ended"
+	endSessions    Action = "session.others_ended"
+	changePassword Action = "password.changed"
+	proveAgain     Action = "session.renewed"
+	logout         Action = "session.logged_out"
+	register       Action = "user.registered"
+	login          Action = "user.logged_in"
+	loginFailed    Action = "user.login_failed"
+	proofFailed    Action = "user.proof_failed"
+	rehash         Action = "password.rehashed"
+)
+
+// may decides. To somebody who may not even know of the target, it looks like
+// one that does not exist.
+func (s *Service) may(caller Caller, action Action, targetID string) error {
+	switch caller.Kind {
+	case Operator:
+		return nil
+	case User:
+		if caller.UserID == targetID && selfMay(action) {
+			return nil
+		}
+		if caller.Role == RoleAdmin && adminMay(action) {
+			return nil
+		}
+		return refuse(NotFound, CodeUserNotFound)
+	case Network:
+		if action == readUser || action == replaceUser {
+			return nil
+		}
+	case Anonymous:
+	}
+	return refuse(Unauthenticated, CodeTokenRequired)
+}
+
+func selfMay(a Action) bool {
+	switch a {
+	case readUser, replaceUser, patchUser, deleteUser, manageSessions, endSession, endSessions, changePassword, proveAgain, logout:
+		return true
+	default:
+		return false
+	}
+}
+
+func adminMay(a Action) bool {
+	switch a {
+	case readUser, replaceUser, patchUser, deleteUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// authorize decides and records, in the transaction of the change: where the
+// entry cannot be written, the change does not happen.
+func (s *Service) authorize(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, action Action, targetID string, data map[string]string) error {
+	if err := s.may(caller, action, targetID); err != nil {
+		return err
+	}
+	return record(ctx, tx, now, caller, action, event.Success, targetID, data)
+}
+
+// record writes what happened by itself: a login is allowed to everyone, and
+// its failure too is an entry.
+func record(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, action Action, outcome event.Outcome, targetID string, data map[string]string) error {
+	return event.Record(ctx, tx, now, event.Entry{
+		Action: event.Action(action), Outcome: outcome,
+		Actor:    event.Actor{Kind: caller.Kind.String(), ID: caller.UserID},
+		TargetID: targetID, RequestID: caller.RequestID, Data: data,
+		Personal: event.Personal{IP: caller.ip(), UserAgent: caller.UserAgent},
+	})
+}
+
+// needsProof refuses a user whose last proof of identity is too old for what he
+// wants to do. A stolen token alone must not be enough to take an account over.
+func needsProof(caller Caller, now time.Time) error {
+	if caller.Kind == User && now.Sub(caller.AuthenticatedAt) > ProofWindow {
+		return refuse(Forbidden, CodeReauthenticationRequired)
+	}
+	return nil
+}
+
+// Ready tells whether the database answers.
+func (s *Service) Ready(ctx context.Context) error { return s.db.Ping(ctx) }
+
+// Secret is a password or a token: it never prints.
+type Secret = secret.Text
+
+// NewSecret wraps s.
+func NewSecret(s string) Secret { return secret.NewText(s) }
+
+// IsID tells whether s has the form of a user's or session's id.
+func IsID(s string) bool { return secret.IsCanonicalUUID(s) }
+
+// Unavailable tells whether err means that the database cannot serve now.
+func Unavailable(err error) bool { return errors.Is(err, db.ErrUnavailable) }
+
+// notFoundIs replaces "no such row" by a refusal.
+func notFoundIs(err error, refusal *Error) error {
+	if errors.Is(err, db.ErrNotFound) {
+		return refusal
+	}
+	return err
+}

@@ -1,0 +1,94 @@
+package account
+
+import "strings"
+
+// Words are the sentences of one code for people. {name} stands for a value of
+// [Fault.Args].
+type Words struct{ EN, RU string }
+
+// In gives the sentence in lang ("ru", else English) with its placeholders filled.
+func (w Words) In(lang string, args map[string]string) string {
+	s := w.EN
+	if lang == "ru" {
+		s = w.RU
+	}
+	for k, v := range args {
+		s = strings.ReplaceAll(s, "{"+k+"}", v)
+	}
+	return s
+}
+
+// Text gives the words of the fault in lang.
+func (f Fault) Text(lang string) string {
+	if w, ok := Codes[f.Code]; ok {
+		return w.In(lang, f.Args)
+	}
+	return string(f.Code)
+}
+
+// The codes of the rules. They are part of the API: never renamed, never reused.
+const (
+	CodeInvalidFields            Code = "invalid_fields"
+	CodeReadOnlyField            Code = "read_only_field"
+	CodeUserTypeUnknown          Code = "user_type_unknown"
+	CodeRoleInvalid              Code = "role_invalid"
+	CodePasswordTooShort         Code = "password_too_short"
+	CodePasswordTooLong          Code = "password_too_long"
+	CodePasswordCharacters       Code = "password_characters"
+	CodePasswordCommon           Code = "password_common"
+	CodePasswordPersonal         Code = "password_personal"
+	CodeEmailTaken               Code = "email_taken"
+	CodeUsernameTaken            Code = "username_taken"
+	CodeContactNumberTaken       Code = "contact_number_taken"
+	CodeAlreadyTaken             Code = "already_taken"
+	CodeIdempotencyKeyReused     Code = "idempotency_key_reused"
+	CodeInvalidCredentials       Code = "invalid_credentials"
+	CodeTokenRequired            Code = "token_required"
+	CodeTokenInvalid             Code = "token_invalid"
+	CodeReauthenticationRequired Code = "reauthentication_required"
+	CodeWrongPassword            Code = "wrong_password"
+	CodeRegistrationClosed       Code = "registration_closed"
+	CodeUserNotFound             Code = "user_not_found"
+	CodeSessionNotFound          Code = "session_not_found"
+	CodePreconditionFailed       Code = "precondition_failed"
+	CodeTooManyAttempts          Code = "too_many_attempts"
+	CodeOverloaded               Code = "overloaded"
+)
+
+// Codes is every code of the rules with its words.
+var Codes = map[Code]Words{ //nolint:gochecknoglobals // a constant table
+	CodeInvalidFields:            {EN: "Some fields are not valid.", RU: "Некоторые поля заполнены неверно."},
+	CodeReadOnlyField:            {EN: "This field cannot be changed here.", RU: "Это поле здесь нельзя изменить."},
+	CodeUserTypeUnknown:          {EN: "There is no such type of user.", RU: "Такого типа пользователя нет."},
+	CodeRoleInvalid:              {EN: "A role is 1 to 64 letters, digits, hyphens and underscores.", RU: "Роль состоит из 1–64 букв, цифр, дефисов и подчёркиваний."},
+	CodePasswordTooShort:         {EN: "The password must have at least {min} characters.", RU: "Пароль должен содержать не менее {min} символов."},
+	CodePasswordTooLong:          {EN: "The password must have at most {max} characters.", RU: "Пароль должен содержать не более {max} символов."},
+	CodePasswordCharacters:       {EN: "The password holds code points that are not characters.", RU: "Пароль содержит коды, которые не являются символами."},
+	CodePasswordCommon:           {EN: "This password is among the most common ones and would be guessed at once. Take several unrelated words, or let a password manager make one.", RU: "Этот пароль входит в число самых распространённых, его сразу подберут. Возьмите несколько не связанных между собой слов или создайте пароль в менеджере паролей."},
+	CodePasswordPersonal:         {EN: "This password is made of your own data and would be guessed early. Take several unrelated words, or let a password manager make one.", RU: "Этот пароль составлен из ваших же данных, его подберут одним из первых. Возьмите несколько не связанных между собой слов или создайте пароль в менеджере паролей."},
+	CodeEmailTaken:               {EN: "That e-mail address is already in use.", RU: "Этот адрес электронной почты уже занят."},
+	CodeUsernameTaken:            {EN: "That username, or one that looks like it, is already in use.", RU: "Это имя пользователя или похожее на него уже занято."},
+	CodeContactNumberTaken:       {EN: "That phone number is already in use.", RU: "Этот номер телефона уже занят."},
+	CodeAlreadyTaken:             {EN: "Some of these names are already in use.", RU: "Некоторые из этих имён уже заняты."},
+	CodeIdempotencyKeyReused:     {EN: "This Idempotency-Key was used for another request.", RU: "Этот Idempotency-Key уже использован для другого запроса."},
+	CodeInvalidCredentials:       {EN: "The name or the password is wrong.", RU: "Неверное имя или пароль."},
+	CodeTokenRequired:            {EN: "This needs a token: get one with POST /auth/login and send it as \"Authorization: Bearer <token>\".", RU: "Нужен токен: получите его запросом POST /auth/login и передайте в заголовке «Authorization: Bearer <token>»."},
+	CodeTokenInvalid:             {EN: "The token is unknown, expired or revoked: get a new one with POST /auth/login.", RU: "Токен неизвестен, истёк или отозван: получите новый запросом POST /auth/login."},
+	CodeReauthenticationRequired: {EN: "Prove again that it is you: send current_password along, or call POST /auth/reauthenticate first.", RU: "Подтвердите ещё раз, что это вы: передайте current_password или сначала вызовите POST /auth/reauthenticate."},
+	CodeWrongPassword:            {EN: "The password is wrong.", RU: "Неверный пароль."},
+	CodeRegistrationClosed:       {EN: "Registration is closed.", RU: "Регистрация закрыта."},
+	CodeUserNotFound:             {EN: "There is no such user.", RU: "Такого пользователя нет."},
+	CodeSessionNotFound:          {EN: "There is no such session.", RU: "Такого сеанса нет."},
+	CodePreconditionFailed:       {EN: "The user has changed since you read it: read it again.", RU: "Данные пользователя изменились после вашего чтения: прочитайте их снова."},
+	CodeTooManyAttempts:          {EN: "Too many attempts. Wait before the next one.", RU: "Слишком много попыток. Подождите перед следующей."},
+	CodeOverloaded:               {EN: "The service has more to do than it can. Try again in a moment.", RU: "Сервис перегружен. Повторите попытку чуть позже."},
+	CodeRequired:                 {EN: "This field is required.", RU: "Это поле нужно заполнить."},
+	CodeEmailInvalid:             {EN: "This is not an e-mail address that mail can be sent to. Give one address, such as name@example.com.", RU: "Это не похоже на адрес электронной почты. Укажите один адрес, например name@example.com."},
+	CodeUsernameInvalid:          {EN: "The username has characters that are not allowed. Use letters, digits and simple punctuation, without spaces and without @.", RU: "Имя пользователя содержит недопустимые символы. Используйте буквы, цифры и простые знаки препинания, без пробелов и без @."},
+	CodeUsernameTooShort:         {EN: "The username must have at least {min} characters.", RU: "Имя пользователя должно содержать не менее {min} символов."},
+	CodeUsernameTooLong:          {EN: "The username must have at most {max} characters.", RU: "Имя пользователя должно содержать не более {max} символов."},
+	CodeUsernameLooksLikeID:      {EN: "The username must not have the form of an identifier (UUID).", RU: "Имя пользователя не должно иметь вид идентификатора (UUID)."},
+	CodeUsernameMixedScripts:     {EN: "The username mixes alphabets that are not written together. Keep to one of them.", RU: "В имени пользователя смешаны алфавиты, которые вместе не используются. Оставьте один из них."},
+	CodeUsernameAmbiguous:        {EN: "The username has letters that can be taken for those of another alphabet, so it could be read as somebody else's. Choose another one.", RU: "В имени пользователя есть буквы, похожие на буквы другого алфавита, и его можно принять за чужое. Выберите другое имя."},
+	CodeContactNumberInvalid:     {EN: "This is not a valid phone number. Give it with the country code, such as +7 985 355-38-25, without letters and without an extension.", RU: "Это не похоже на действующий номер телефона. Укажите его с кодом страны, например +7 985 355-38-25, без букв и без добавочного номера."},
+}

@@ -1,0 +1,76 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"propusk/internal/db"
+	"propusk/internal/secret"
+)
+
+// Metrics are the figures of the rules, for the operator.
+type Metrics struct {
+	logins        *prometheus.CounterVec
+	registrations *prometheus.CounterVec
+	throttled     *prometheus.CounterVec
+	all           []prometheus.Collector
+}
+
+func newMetrics(h *secret.Hasher) *Metrics {
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "propusk", Name: name, Help: help}, []string{label})
+	}
+	m := &Metrics{
+		logins:        counter("logins_total", "Logins by outcome.", "outcome"),
+		registrations: counter("registrations_total", "Registrations by outcome.", "outcome"),
+		throttled:     counter("throttled_total", "Attempts refused because a budget was empty, by the budget's scope.", "scope"),
+	}
+	m.all = []prometheus.Collector{
+		m.logins, m.registrations, m.throttled,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "propusk", Name: "password_hashes_waiting", Help: "Passwords that wait to be hashed.",
+		}, func() float64 { n, _ := h.Stats(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "propusk", Name: "password_hashes_total", Help: "Passwords hashed.",
+		}, func() float64 { _, n := h.Stats(); return float64(n) }),
+	}
+	return m
+}
+
+func (m *Metrics) liveSessions(size func() int) {
+	m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "propusk", Name: "sessions_in_memory", Help: "Sessions in the table in memory.",
+	}, func() float64 { return float64(size()) }))
+}
+
+// Collectors gives the figures of the service for a registry.
+func (s *Service) Collectors() []prometheus.Collector { return s.metrics.all }
+
+// outcome is the label of an error: its code, or "error".
+func outcome(err error) string {
+	var e *Error
+	switch {
+	case err == nil:
+		return "success"
+	case errors.As(err, &e):
+		return string(e.Fault.Code)
+	default:
+		return "error"
+	}
+}
+
+// levelOf: a database that is away is the operator's to know, once a line; it
+// is not a fault of ours.
+func levelOf(err error) slog.Level {
+	if errors.Is(err, db.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+func logErr(what string, err error) []slog.Attr {
+	return []slog.Attr{slog.String("work", what), slog.String("error", err.Error())}
+}

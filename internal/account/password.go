@@ -1,0 +1,262 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"propusk/internal/db"
+	"propusk/internal/event"
+	"propusk/internal/outbox"
+	"propusk/internal/secret"
+)
+
+// maxPassword is the longest password, in code points. The whole of it counts.
+const maxPassword = 256
+
+// normalPassword is the form in which passwords are hashed: NFC (NIST SP
+// 800-63B-4, 3.1.1.2), so that the same letters typed on another keyboard are
+// the same password. Nothing else is changed: not case, not spaces.
+func normalPassword(p secret.Text) secret.Text {
+	return secret.NewText(norm.NFC.String(p.Reveal()))
+}
+
+// checkSubmitted looks at a password that is to be verified: only at what makes
+// it impossible, before anything expensive happens.
+func (s *Service) checkSubmitted(p secret.Text) *Fault {
+	switch n := len(p.Reveal()); {
+	case n == 0:
+		return &Fault{Code: CodeRequired}
+	case n > maxPassword*utf8.UTFMax || utf8.RuneCountInString(p.Reveal()) > maxPassword*2:
+		return &Fault{Code: CodePasswordTooLong, Args: map[string]string{"max": strconv.Itoa(maxPassword)}}
+	}
+	return nil
+}
+
+// checkPassword holds a new password against the policy. own is what an
+// attacker who knows the account would try first.
+func (s *Service) checkPassword(p secret.Text, own ownWords) *Fault {
+	if f := s.checkSubmitted(p); f != nil {
+		return f
+	}
+	text := normalPassword(p).Reveal()
+	n := utf8.RuneCountInString(text)
+	switch {
+	case n > maxPassword:
+		return &Fault{Code: CodePasswordTooLong, Args: map[string]string{"max": strconv.Itoa(maxPassword)}}
+	case n < s.policy.PasswordMinLength:
+		return &Fault{Code: CodePasswordTooShort, Args: map[string]string{"min": strconv.Itoa(s.policy.PasswordMinLength)}}
+	case strings.ContainsFunc(text, noncharacter):
+		return &Fault{Code: CodePasswordCharacters}
+	case !s.policy.PasswordBlocklist:
+		return nil
+	case secret.IsCommon(text):
+		return &Fault{Code: CodePasswordCommon}
+	case own.make(text):
+		return &Fault{Code: CodePasswordPersonal}
+	}
+	return nil
+}
+
+// noncharacter: code points that are never a character (Unicode 23.7).
+func noncharacter(r rune) bool {
+	return r >= 0xFDD0 && r <= 0xFDEF || r&0xFFFE == 0xFFFE
+}
+
+// ownWords are the words of one account.
+type ownWords []string
+
+// serviceWords are the words that belong to every account here.
+var serviceWords = ownWords{"propusk", "пропуск"} //nolint:gochecknoglobals // a constant list
+
+func ownWordsOf(email, username, phone string) ownWords {
+	w := append(ownWords{}, serviceWords...)
+	local, domain, _ := strings.Cut(fold(email), "@")
+	site, _, _ := strings.Cut(domain, ".")
+	w = append(w, fold(email), local, domain, site, fold(username), strings.TrimPrefix(phone, "+"))
+	if n := len(phone); n > 10 {
+		w = append(w, phone[n-10:]) // the number as one knows it by heart
+	}
+	return w
+}
+
+// make tells whether the password is little more than the account's own words:
+// whether fewer than four letters or digits are left without them.
+func (w ownWords) make(password string) bool {
+	const enoughOfItsOwn = 4
+	rest := fold(password)
+	found := false
+	for _, word := range w {
+		if utf8.RuneCountInString(word) < 3 {
+			continue
+		}
+		for _, spelling := range []string{word, reverse(word)} {
+			if strings.Contains(rest, spelling) {
+				found = true
+				rest = strings.ReplaceAll(rest, spelling, " ")
+			}
+		}
+	}
+	left := 0
+	for _, r := range rest {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			left++
+		}
+	}
+	return found && left < enoughOfItsOwn
+}
+
+// fold is the form in which words are compared without regard to case.
+func fold(s string) string { return norm.NFC.String(foldCase(s)) }
+
+func reverse(s string) string {
+	r := []rune(s)
+	for i, j := 0, len(r)-1; i < j; i, j = i+1, j-1 {
+		r[i], r[j] = r[j], r[i]
+	}
+	return string(r)
+}
+
+// hash hashes a new password. Never call it inside a transaction.
+func (s *Service) hash(ctx context.Context, p secret.Text) (string, error) {
+	phc, err := s.hasher.Hash(ctx, normalPassword(p))
+	return phc, overloaded(err)
+}
+
+// verify does the same work whether there is a hash or not. Never call it
+// inside a transaction.
+func (s *Service) verify(ctx context.Context, p secret.Text, phc string) (ok, rehash bool, err error) {
+	ok, rehash, err = s.hasher.Verify(ctx, normalPassword(p), phc)
+	return ok, rehash, overloaded(err)
+}
+
+func overloaded(err error) error {
+	if errors.Is(err, secret.ErrBusy) {
+		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: 2 * time.Second}
+	}
+	return err
+}
+
+// proof is a password that was right a moment ago. use makes it count, in the
+// transaction of what it is for: only if neither the password nor the account
+// has changed meanwhile.
+type proof struct {
+	userID  string
+	phc     string
+	budgets []budget
+}
+
+func (p proof) use(ctx context.Context, tx *db.Tx, now time.Time) error {
+	n, err := tx.Exec(ctx, confirmCredential, db.Micros(now), p.userID, p.phc)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return refuse(Unauthenticated, CodeTokenInvalid)
+	}
+	return giveBack(ctx, tx, p.budgets)
+}
+
+// prove checks the password of the caller's own account. It counts against the
+// same budgets as a login. field is where a wrong one is reported.
+func (s *Service) prove(ctx context.Context, caller Caller, password secret.Text, field string) (proof, error) {
+	now := s.now()
+	u, err := userByID(ctx, s.db, caller.UserID)
+	if err != nil {
+		return proof{}, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
+	}
+	p := proof{userID: u.ID, phc: u.passwordHash, budgets: s.budgets(caller, u.ID)}
+	if err := s.take(ctx, now, p.budgets); err != nil {
+		return proof{}, err
+	}
+	ok, _, err := s.verify(ctx, password, u.passwordHash)
+	if err != nil {
+		return proof{}, err
+	}
+	if ok {
+		return p, nil
+	}
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		return record(ctx, tx, now, caller, proofFailed, event.Failure, u.ID, nil)
+	})
+	if err != nil {
+		return proof{}, err
+	}
+	return proof{}, &Error{Kind: Forbidden, Fault: Fault{Code: CodeWrongPassword}, Fields: map[string]Fault{field: {Code: CodeWrongPassword}}}
+}
+
+// PasswordChange is what changing one's password takes.
+type PasswordChange struct {
+	Current secret.Text
+	New     secret.Text
+}
+
+// ChangePassword sets the caller's own password. Every other session of the
+// account ends with the old password: whoever stole it may hold one. The
+// caller's session gets a new token.
+func (s *Service) ChangePassword(ctx context.Context, caller Caller, in PasswordChange) (Token, error) {
+	if caller.Kind != User {
+		return Token{}, refuse(Unauthenticated, CodeTokenRequired)
+	}
+	u, err := userByID(ctx, s.db, caller.UserID)
+	if err != nil {
+		return Token{}, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
+	}
+	broken := faults{}
+	broken.add("current_password", s.checkSubmitted(in.Current))
+	broken.add("new_password", s.checkPassword(in.New, ownWordsOf(u.Email, u.Username, u.ContactNumber)))
+	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
+		return Token{}, err
+	}
+	proof, err := s.prove(ctx, caller, in.Current, "current_password")
+	if err != nil {
+		return Token{}, err
+	}
+	phc, err := s.hash(ctx, in.New)
+	if err != nil {
+		return Token{}, err
+	}
+	now := s.now()
+	var t Token
+	err = s.revoke(u.ID, func() error {
+		return s.db.Tx(ctx, func(tx *db.Tx) error {
+			if err := proof.use(ctx, tx, now); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, updatePassword, phc, db.Micros(now), u.ID); err != nil {
+				return err
+			}
+			if t, err = s.renewToken(ctx, tx, now, caller); err != nil {
+				return err
+			}
+			return s.passwordChanged(ctx, tx, now, caller, u)
+		})
+	})
+	return t, err
+}
+
+// passwordChanged is what goes with every change of a password: the other
+// sessions end, the trail has it, the owner is told.
+func (s *Service) passwordChanged(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow) error {
+	keep := ""
+	if caller.UserID == u.ID {
+		keep = caller.SessionID
+	}
+	if err := record(ctx, tx, now, caller, changePassword, event.Success, u.ID, nil); err != nil {
+		return err
+	}
+	if !u.emailVerifiedAt.IsZero() {
+		err := outbox.Enqueue(ctx, tx, s.keys, now, outbox.Message{Kind: outbox.PasswordChanged, SubjectID: u.ID, To: u.Email})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := endSessionsOf(ctx, tx, now, u.ID, keep)
+	return err
+}

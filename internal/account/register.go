@@ -1,0 +1,193 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"propusk/internal/db"
+	"propusk/internal/event"
+	"propusk/internal/secret"
+)
+
+// Registration is what somebody gives to have an account.
+type Registration struct {
+	UserType      string // "": the default
+	Username      string
+	Password      secret.Text
+	Email         string
+	ContactNumber string // "": none
+	// IdempotencyKey makes repeated requests have one effect; "" for none.
+	IdempotencyKey string
+}
+
+// profile is what identifies a user, in the form in which it is stored.
+type profile struct {
+	email    email
+	username username
+	phone    string
+	userType string
+}
+
+func (s *Service) checkProfile(broken faults, userType, name, address, phone string) profile {
+	var p profile
+	var fault *Fault
+	p.email, fault = parseEmail(address)
+	broken.add("email", fault)
+	p.username, fault = parseUsername(name)
+	broken.add("username", fault)
+	if phone != "" {
+		p.phone, fault = parsePhone(phone, s.policy.PhoneRegion)
+		broken.add("contact_number", fault)
+	}
+	if p.userType = userType; userType == "" {
+		p.userType = s.policy.UserTypes[0]
+	} else if !slices.Contains(s.policy.UserTypes, userType) {
+		broken.add("user_type", &Fault{Code: CodeUserTypeUnknown})
+	}
+	return p
+}
+
+// Register makes an account for whoever asks and gives its id. replayed tells
+// that the same request had been answered before.
+func (s *Service) Register(ctx context.Context, caller Caller, in Registration) (userID string, replayed bool, err error) {
+	userID, replayed, err = s.register(ctx, caller, in)
+	s.metrics.registrations.WithLabelValues(outcome(err)).Inc()
+	return userID, replayed, err
+}
+
+func (s *Service) register(ctx context.Context, caller Caller, in Registration) (string, bool, error) {
+	if !s.policy.RegistrationOpen {
+		return "", false, refuse(Forbidden, CodeRegistrationClosed)
+	}
+	once := s.newOnce("register", in.IdempotencyKey, in.UserType, in.Username, in.Password.Reveal(), in.Email, in.ContactNumber)
+	now := s.now()
+	if id, done, err := once.earlier(ctx, s.db, now); err != nil || done {
+		return id, done, err
+	}
+	u, err := s.newUser(ctx, now, in)
+	if err != nil {
+		return s.raced(ctx, once, now, err)
+	}
+	if u.ID, err = s.firstID(ctx, u.ID); err != nil {
+		return "", false, err
+	}
+	caller.UserID = u.ID // who registers is the user that comes of it
+	var replayed bool
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		earlier, done, err := once.claim(ctx, tx, now, u.ID)
+		if err != nil {
+			return err
+		}
+		if replayed = done; done {
+			u.ID = earlier
+			return nil
+		}
+		if err := insert(ctx, tx, u); err != nil {
+			return err
+		}
+		return record(ctx, tx, now, caller, register, event.Success, u.ID, nil)
+	})
+	return u.ID, replayed, err
+}
+
+// raced: the twin of this very request may have taken the names in the
+// meantime; then its answer is ours too.
+func (s *Service) raced(ctx context.Context, once *once, now time.Time, cause error) (string, bool, error) {
+	var e *Error
+	if errors.As(cause, &e) && e.Kind == Conflict {
+		if id, done, err := once.earlier(ctx, s.db, now); err != nil || done {
+			return id, done, err
+		}
+	}
+	return "", false, cause
+}
+
+// newUser checks everything that can be checked, and hashes the password.
+func (s *Service) newUser(ctx context.Context, now time.Time, in Registration) (userRow, error) {
+	broken := faults{}
+	p := s.checkProfile(broken, in.UserType, in.Username, in.Email, in.ContactNumber)
+	broken.add("password", s.checkPassword(in.Password, ownWordsOf(in.Email, in.Username, p.phone)))
+	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
+		return userRow{}, err
+	}
+	if err := checkFree(ctx, s.db, "", p); err != nil { // before the expensive part, and every taken name at once
+		return userRow{}, err
+	}
+	phc, err := s.hash(ctx, in.Password)
+	if err != nil {
+		return userRow{}, err
+	}
+	u := userRow{passwordHash: phc, passwordChangedAt: now, version: 1}
+	u.ID, u.Role, u.CreatedAt, u.UpdatedAt = secret.NewID(), RoleNotVerified, now, now
+	u.set(p)
+	return u, nil
+}
+
+// checkFree refuses names that somebody else has; every one of them at once.
+// The unique indices decide in the end: see insert.
+func checkFree(ctx context.Context, q db.Querier, exceptID string, p profile) error {
+	taken := faults{}
+	err := q.Query(ctx, selectHolders, []any{p.email.key, p.username.key, exceptID}, func(scan func(...any) error) error {
+		var emailKey, usernameKey string
+		if err := scan(&emailKey, &usernameKey); err != nil {
+			return err
+		}
+		if emailKey == p.email.key {
+			taken.add("email", &Fault{Code: CodeEmailTaken})
+		}
+		if usernameKey == p.username.key {
+			taken.add("username", &Fault{Code: CodeUsernameTaken})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return taken.conflict()
+}
+
+// conflict names the taken field where it is the only one.
+func (f faults) conflict() error {
+	if len(f) == 1 {
+		for _, fault := range f {
+			return f.err(Conflict, fault.Code)
+		}
+	}
+	return f.err(Conflict, CodeAlreadyTaken)
+}
+
+// takenBy turns a broken unique index into the field that it guards.
+func takenBy(err error) error {
+	var c *db.ConflictError
+	if !errors.As(err, &c) {
+		return err
+	}
+	taken := faults{}
+	switch c.Index {
+	case "users_email_key":
+		taken.add("email", &Fault{Code: CodeEmailTaken})
+	case "users_username_key":
+		taken.add("username", &Fault{Code: CodeUsernameTaken})
+	case "users_contact_number":
+		taken.add("contact_number", &Fault{Code: CodeContactNumberTaken})
+	default:
+		return err
+	}
+	return taken.conflict()
+}
+
+// firstID is the id of a new user: the agreed one for the first of a throwaway
+// instance.
+func (s *Service) firstID(ctx context.Context, id string) (string, error) {
+	if s.policy.FirstUserID == "" {
+		return id, nil
+	}
+	var n int
+	err := s.db.QueryRow(ctx, countUserID, []any{s.policy.FirstUserID}, &n)
+	if err == nil && n == 0 {
+		id = s.policy.FirstUserID
+	}
+	return id, err
+}

@@ -1,0 +1,44 @@
+package account
+
+const insertSession = `
+INSERT INTO sessions (token_hash, id, user_id, remembered, created_at, authenticated_at, last_seen_at, expires_at, ip, user_agent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+
+const replaceToken = `
+UPDATE sessions SET token_hash = $1, authenticated_at = $2, last_seen_at = $2
+WHERE token_hash = $3 AND expires_at > $2 RETURNING expires_at`
+
+const sessionColumns = `
+s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at, s.ip, s.user_agent`
+
+// A disabled user has no live session, whatever rows there are.
+const selectSession = `
+SELECT ` + sessionColumns + ` FROM sessions s JOIN users u ON u.id = s.user_id
+WHERE s.token_hash = $1 AND u.disabled_at IS NULL`
+
+const selectSessionsOf = `
+SELECT ` + sessionColumns + ` FROM sessions s JOIN users u ON u.id = s.user_id
+WHERE s.user_id = $1 AND u.disabled_at IS NULL`
+
+const deleteSession = `DELETE FROM sessions WHERE id = $1 AND user_id = $2`
+
+const deleteSessionsOf = `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`
+
+const updateLastSeen = `UPDATE sessions SET last_seen_at = $1 WHERE token_hash = $2 AND last_seen_at < $1`
+
+const nextEpoch = `UPDATE session_epoch SET epoch = epoch + 1 WHERE one = 1 RETURNING epoch`
+
+const insertSessionChange = `INSERT INTO session_changes (epoch, user_id, at) VALUES ($1, $2, $3)`
+
+const selectEpoch = `SELECT epoch FROM session_epoch WHERE one = 1`
+
+const selectSessionChanges = `SELECT epoch, user_id FROM session_changes WHERE epoch > $1 ORDER BY epoch`
+
+const purgeSessions = `
+DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+
+const purgeIdleSessions = `
+DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE last_seen_at <= $1 LIMIT $2)`
+
+const purgeSessionChanges = `
+DELETE FROM session_changes WHERE epoch IN (SELECT epoch FROM session_changes WHERE at <= $1 ORDER BY epoch LIMIT $2)`

@@ -1,0 +1,439 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"propusk/internal/db"
+	"propusk/internal/event"
+	"propusk/internal/outbox"
+	"propusk/internal/secret"
+)
+
+// Roles that mean something here. Others are data.
+const (
+	RoleNotVerified = "Not_Verifyed" // the spelling of the API's seed
+	RoleVerified    = "Verified"
+	RoleAdmin       = "Admin"
+)
+
+// emailChangeLifetime is how long a new address may take to be proven.
+const emailChangeLifetime = 24 * time.Hour
+
+// UserData is a user as others see it.
+type UserData struct {
+	ID            string
+	Email         string
+	UserType      string
+	Username      string
+	ContactNumber string // "" where there is none
+	Role          string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	Version       int64 // counts changes
+	Disabled      bool
+}
+
+// User gives the data of one user.
+func (s *Service) User(ctx context.Context, caller Caller, id string) (UserData, error) {
+	if err := s.may(caller, readUser, id); err != nil {
+		return UserData{}, err
+	}
+	u, err := userByID(ctx, s.db, id)
+	if err != nil {
+		return UserData{}, notFoundIs(err, refuse(NotFound, CodeUserNotFound))
+	}
+	return u.data(), nil
+}
+
+// Field is a value that may be left out.
+type Field[T any] struct {
+	Set   bool
+	Value T
+}
+
+// Given is a field that is not left out.
+func Given[T any](v T) Field[T] { return Field[T]{Set: true, Value: v} }
+
+// UserChange is what is to become of a user. What is not set stays as it is.
+type UserChange struct {
+	UserType      Field[string] // "": the default
+	Username      Field[string]
+	Email         Field[string]
+	ContactNumber Field[string] // "": none
+	Password      Field[secret.Text]
+	// CurrentPassword of the caller proves anew who he is, for changing password
+	// or e-mail address.
+	CurrentPassword Field[secret.Text]
+	// ReadOnly fields may come along if they equal the present values, so that
+	// what was read can be written back. The function compares one of them.
+	ReadOnly map[string]func(present UserData) bool
+	// IfVersion, if not nil, accepts the version that the change is meant for.
+	IfVersion func(version int64) bool
+}
+
+// ReplaceUser changes a user to what a whole document says (PUT).
+func (s *Service) ReplaceUser(ctx context.Context, caller Caller, id string, c UserChange) error {
+	return s.changeUser(ctx, caller, replaceUser, id, c)
+}
+
+// PatchUser changes single fields of a user (PATCH).
+func (s *Service) PatchUser(ctx context.Context, caller Caller, id string, c UserChange) error {
+	return s.changeUser(ctx, caller, patchUser, id, c)
+}
+
+// errChanged: somebody else changed the row between our reading and writing.
+var errChanged = errors.New("the user changed meanwhile")
+
+func (s *Service) changeUser(ctx context.Context, caller Caller, action Action, id string, c UserChange) error {
+	if err := s.may(caller, action, id); err != nil {
+		return err
+	}
+	w := userWrite{UserChange: c, action: action}
+	for range 5 {
+		err := s.tryChange(ctx, caller, id, &w)
+		if !errors.Is(err, errChanged) {
+			return err
+		}
+	}
+	return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: time.Second}
+}
+
+// userWrite is a change on its way, with what is paid for once though the
+// writing may have to be tried again.
+type userWrite struct {
+	UserChange
+	action Action
+	proof  *proof
+	phc    string
+}
+
+func (s *Service) tryChange(ctx context.Context, caller Caller, id string, w *userWrite) error {
+	u, err := userByID(ctx, s.db, id)
+	if err != nil {
+		return notFoundIs(err, refuse(NotFound, CodeUserNotFound))
+	}
+	if w.IfVersion != nil && !w.IfVersion(u.version) {
+		return refuse(Precondition, CodePreconditionFailed)
+	}
+	p, err := s.checkChange(u, w)
+	if err != nil {
+		return err
+	}
+	if w.Password.Set || p.email.key != u.emailKey {
+		if err := s.proveForChange(ctx, caller, w); err != nil {
+			return err
+		}
+	}
+	if err := checkFree(ctx, s.db, u.ID, p); err != nil {
+		return err
+	}
+	if w.Password.Set && w.phc == "" {
+		if w.phc, err = s.hash(ctx, w.Password.Value); err != nil {
+			return err
+		}
+	}
+	return s.writeChange(ctx, caller, u, p, w)
+}
+
+// checkChange gives the profile that is to be, or every broken field.
+func (s *Service) checkChange(u userRow, w *userWrite) (profile, error) {
+	or := func(f Field[string], present string) string {
+		if f.Set {
+			return f.Value
+		}
+		return present
+	}
+	broken := faults{}
+	p := s.checkProfile(broken, or(w.UserType, u.UserType), or(w.Username, u.Username), or(w.Email, u.Email), or(w.ContactNumber, u.ContactNumber))
+	if w.Password.Set {
+		broken.add("password", s.checkPassword(w.Password.Value, ownWordsOf(or(w.Email, u.Email), or(w.Username, u.Username), p.phone)))
+	}
+	if w.CurrentPassword.Set {
+		broken.add("current_password", s.checkSubmitted(w.CurrentPassword.Value))
+	}
+	for field, equal := range w.ReadOnly {
+		if !equal(u.data()) {
+			broken.add(field, &Fault{Code: CodeReadOnlyField})
+		}
+	}
+	return p, broken.err(Invalid, CodeInvalidFields)
+}
+
+// proveForChange: a password or an address changes only for somebody who proved
+// himself lately, or does so now.
+func (s *Service) proveForChange(ctx context.Context, caller Caller, w *userWrite) error {
+	if caller.Kind != User || w.proof != nil {
+		return nil
+	}
+	if !w.CurrentPassword.Set {
+		return needsProof(caller, s.now())
+	}
+	proof, err := s.prove(ctx, caller, w.CurrentPassword.Value, "current_password")
+	if err == nil {
+		w.proof = &proof
+	}
+	return err
+}
+
+func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p profile, w *userWrite) error {
+	now := s.now()
+	next := u
+	next.set(p)
+	pending := p.email.key != u.emailKey && !u.emailVerifiedAt.IsZero()
+	if pending { // a proven address gives way only to a proven one
+		next.Email, next.emailKey = u.Email, u.emailKey
+	}
+	if next.ContactNumber != u.ContactNumber {
+		next.contactVerifiedAt = time.Time{}
+	}
+	if w.Password.Set {
+		next.passwordHash, next.passwordChangedAt = w.phc, now
+	}
+	changed := changedFields(u, next)
+	if len(changed) == 0 && !pending {
+		return s.useProof(ctx, now, w)
+	}
+	next.version, next.UpdatedAt = u.version+1, now
+	write := func() error {
+		return s.db.Tx(ctx, func(tx *db.Tx) error {
+			if w.proof != nil {
+				if err := w.proof.use(ctx, tx, now); err != nil {
+					return err
+				}
+			}
+			if err := s.update(ctx, tx, u.version, next); err != nil {
+				return err
+			}
+			data := map[string]string{"fields": strings.Join(changed, " ")}
+			if pending {
+				data["email_change"] = "pending"
+				if err := s.askForEmail(ctx, tx, now, u, p.email); err != nil {
+					return err
+				}
+			}
+			if err := s.authorize(ctx, tx, now, caller, w.action, u.ID, data); err != nil {
+				return err
+			}
+			if w.Password.Set {
+				return s.passwordChanged(ctx, tx, now, caller, u)
+			}
+			return nil
+		})
+	}
+	if w.Password.Set {
+		return s.revoke(u.ID, write)
+	}
+	return write()
+}
+
+// useProof gives the attempt back where the right password came with a document
+// that changes nothing.
+func (s *Service) useProof(ctx context.Context, now time.Time, w *userWrite) error {
+	if w.proof == nil {
+		return nil
+	}
+	return s.db.Tx(ctx, func(tx *db.Tx) error { return w.proof.use(ctx, tx, now) })
+}
+
+func changedFields(a, b userRow) (names []string) {
+	for name, same := range map[string]bool{
+		"email": a.Email == b.Email, "username": a.Username == b.Username, "user_type": a.UserType == b.UserType,
+		"contact_number": a.ContactNumber == b.ContactNumber, "password": a.passwordHash == b.passwordHash,
+	} {
+		if !same {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// askForEmail notes the address that is to be proven, asks it, and tells the
+// present one.
+func (s *Service) askForEmail(ctx context.Context, tx *db.Tx, now time.Time, u userRow, e email) error {
+	n, err := tx.Exec(ctx, upsertEmailChange, u.ID, e.address, e.key, db.Micros(now), db.Micros(now.Add(emailChangeLifetime)))
+	if err != nil || n == 0 { // the same address waits already: nobody is told twice
+		return err
+	}
+	for _, m := range []outbox.Message{
+		{Kind: outbox.EmailChangeRequested, SubjectID: u.ID, To: u.Email},
+		{Kind: outbox.EmailChangeConfirm, SubjectID: u.ID, To: e.address},
+	} {
+		if err := outbox.Enqueue(ctx, tx, s.keys, now, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteUser erases a user and everything that is his. The trail keeps the
+// entries, without personal data.
+func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVersion func(int64) bool) error {
+	if err := s.may(caller, deleteUser, id); err != nil {
+		return err
+	}
+	now := s.now()
+	if err := needsProof(caller, now); err != nil {
+		return err
+	}
+	return s.revoke(id, func() error {
+		return s.db.Tx(ctx, func(tx *db.Tx) error {
+			var version int64
+			if err := tx.QueryRow(ctx, eraseUser, []any{id}, &version); err != nil {
+				return notFoundIs(err, refuse(NotFound, CodeUserNotFound))
+			}
+			if ifVersion != nil && !ifVersion(version) {
+				return refuse(Precondition, CodePreconditionFailed) // and nothing is erased: the transaction ends here
+			}
+			for _, sql := range []string{deleteEmailChange, deleteIdempotencyOf} {
+				if _, err := tx.Exec(ctx, sql, id); err != nil {
+					return err
+				}
+			}
+			if err := outbox.Forget(ctx, tx, id); err != nil {
+				return err
+			}
+			if err := s.authorize(ctx, tx, now, caller, deleteUser, id, nil); err != nil {
+				return err
+			}
+			if err := event.Erase(ctx, tx, id); err != nil {
+				return err
+			}
+			_, err := endSessionsOf(ctx, tx, now, id, "")
+			return err
+		})
+	})
+}
+
+// CreateUser makes an account on an operator's word: with any role, and with an
+// address that counts as proven if he says so.
+func (s *Service) CreateUser(ctx context.Context, caller Caller, in Registration, role string, verified bool) (string, error) {
+	if err := s.may(caller, createUser, ""); err != nil {
+		return "", err
+	}
+	if role == "" {
+		role = RoleNotVerified
+		if verified {
+			role = RoleVerified
+		}
+	}
+	if !validRole(role) {
+		return "", &Error{Kind: Invalid, Fault: Fault{Code: CodeInvalidFields}, Fields: map[string]Fault{"user_role": {Code: CodeRoleInvalid}}}
+	}
+	now := s.now()
+	u, err := s.newUser(ctx, now, in)
+	if err != nil {
+		return "", err
+	}
+	u.Role = role
+	if verified {
+		u.emailVerifiedAt = now
+	}
+	return u.ID, s.db.Tx(ctx, func(tx *db.Tx) error {
+		if err := insert(ctx, tx, u); err != nil {
+			return err
+		}
+		return s.authorize(ctx, tx, now, caller, createUser, u.ID, map[string]string{"role": role})
+	})
+}
+
+// validRole: a role is a word of letters, digits, '-' and '_'.
+func validRole(role string) bool {
+	return role != "" && len(role) <= 64 && strings.IndexFunc(role, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	}) < 0
+}
+
+// SetRole gives a user another role. Nobody gives one to himself.
+func (s *Service) SetRole(ctx context.Context, caller Caller, id, role string) error {
+	if !validRole(role) {
+		return refuse(Invalid, CodeRoleInvalid)
+	}
+	return s.administer(ctx, caller, setRole, id, map[string]string{"role": role}, updateRole, role)
+}
+
+// DisableUser shuts a user out: every session ends, and no login works until
+// [Service.EnableUser].
+func (s *Service) DisableUser(ctx context.Context, caller Caller, id string) error {
+	return s.administer(ctx, caller, disableUser, id, nil, updateDisabled, db.Micros(s.now()))
+}
+
+// EnableUser lets a disabled user in again. Old sessions stay ended.
+func (s *Service) EnableUser(ctx context.Context, caller Caller, id string) error {
+	return s.administer(ctx, caller, enableUser, id, nil, updateEnabled)
+}
+
+// administer runs one statement on a user: $1 id, $2 now, then args. A
+// statement that finds nothing to change is no change, and leaves no entry.
+func (s *Service) administer(ctx context.Context, caller Caller, action Action, id string, data map[string]string, sql string, args ...any) error {
+	if err := s.may(caller, action, id); err != nil {
+		return err
+	}
+	now := s.now()
+	return s.revoke(id, func() error {
+		return s.db.Tx(ctx, func(tx *db.Tx) error {
+			n, err := tx.Exec(ctx, sql, append([]any{id, db.Micros(now)}, args...)...)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				_, err := queryUser(ctx, tx, selectUserByID, id)
+				return notFoundIs(err, refuse(NotFound, CodeUserNotFound))
+			}
+			if err := s.authorize(ctx, tx, now, caller, action, id, data); err != nil {
+				return err
+			}
+			if action == disableUser {
+				_, err = endSessionsOf(ctx, tx, now, id, "")
+				return err
+			}
+			return announce(ctx, tx, now, id) // what sessions say of the user is read anew
+		})
+	})
+}
+
+// FindUser finds a user by id, e-mail address or name, for an operator.
+func (s *Service) FindUser(ctx context.Context, caller Caller, ref string) (UserData, error) {
+	if err := s.may(caller, listUsers, ""); err != nil {
+		return UserData{}, err
+	}
+	if secret.IsCanonicalUUID(ref) {
+		return s.User(ctx, caller, ref)
+	}
+	u, _, err := s.userByLogin(ctx, ref)
+	if err == nil && u.ID == "" {
+		err = refuse(NotFound, CodeUserNotFound)
+	}
+	return u.data(), err
+}
+
+// Users lists users in the order of their creation, at most limit, after the
+// given one ("" for the first page).
+func (s *Service) Users(ctx context.Context, caller Caller, afterID string, limit int) ([]UserData, error) {
+	if err := s.may(caller, listUsers, ""); err != nil {
+		return nil, err
+	}
+	var from int64
+	if afterID != "" {
+		u, err := userByID(ctx, s.db, afterID)
+		if err != nil {
+			return nil, notFoundIs(err, refuse(NotFound, CodeUserNotFound))
+		}
+		from = db.Micros(u.CreatedAt)
+	}
+	var out []UserData
+	err := s.db.Query(ctx, selectUsers, []any{from, afterID, limit}, func(scan func(...any) error) error {
+		u, err := scanUser(scan)
+		out = append(out, u.data())
+		return err
+	})
+	return out, err
+}
+
+// ETag names a version of a user (RFC 9110, section 8.8.3).
+func (u UserData) ETag() string { return `"` + strconv.FormatInt(u.Version, 10) + `"` }

@@ -1,0 +1,157 @@
+// Package api is the JSON face: it decodes a request, calls one rule, and
+// responds in the manner of the API's seed (JSend, or RFC 9457 on request). Every
+// route stands in routes.go, from which the OpenAPI document is made as well.
+//
+// It decides nothing: which status belongs to a refusal is all that it knows.
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"propusk/internal/account"
+)
+
+// Options are what the face is built from.
+type Options struct {
+	Service   *account.Service
+	Zone      *time.Location // of every instant in an answer
+	Languages []string       // on offer: "en", "ru"; the first is the default
+	Version   string         // of the program
+	PublicURL string         // where people reach the service; "" if not known
+	// Literals lets JSON be written with Python's True, False and None, as one
+	// example of the API's seed is. For throwaway instances only.
+	Literals bool
+	// Ready tells whether the service can serve.
+	Ready func(context.Context) error
+}
+
+// API is the face. It is an http.Handler.
+type API struct {
+	service  *account.Service
+	zone     *time.Location
+	langs    []string
+	matcher  language.Matcher
+	literals bool
+	ready    func(context.Context) error
+	mux      *http.ServeMux
+	paths    map[string][]string // path pattern → its methods
+	document []byte
+}
+
+// New builds the face.
+func New(o Options) (*API, error) {
+	a := &API{
+		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready,
+		mux: http.NewServeMux(), paths: map[string][]string{},
+	}
+	var tags []language.Tag
+	for _, l := range o.Languages {
+		tags = append(tags, language.Make(l))
+	}
+	a.matcher = language.NewMatcher(tags)
+	routes := a.routes()
+	var err error
+	if a.document, err = document(o, routes); err != nil {
+		return nil, err
+	}
+	a.mount(routes)
+	return a, nil
+}
+
+// mount puts the routes on a mux, and answers for every other method of their
+// paths and for every other path in the envelope: the mux's own answers are
+// plain text. Every method of a path is mounted by name, for "/register" would
+// not be more special than "GET /{user_id}".
+func (a *API) mount(routes []route) {
+	for _, r := range routes {
+		if r.handle == nil {
+			continue // described here, served below
+		}
+		for _, path := range r.paths {
+			a.paths[path] = append(a.paths[path], r.method)
+			a.mux.Handle(r.method+" "+path, a.handler(r, path))
+		}
+	}
+	description := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		send(w, http.StatusOK, "application/json", a.document)
+	})
+	for path, h := range map[string]http.Handler{
+		"/openapi.json": description, "/docs": docsPage(), "/docs/{asset}": docsAsset(),
+	} {
+		a.paths[path] = []string{http.MethodGet}
+		a.mux.Handle("GET "+path, traced(path, h))
+	}
+	for path, methods := range a.paths {
+		for _, m := range []string{
+			http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+			http.MethodOptions, http.MethodConnect, http.MethodTrace,
+		} {
+			if !slices.Contains(methods, m) {
+				a.mux.Handle(m+" "+path, a.notAllowed(path, methods))
+			}
+		}
+	}
+	a.mux.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		traceOf(r).Route = "none"
+		if methods, known := a.paths[r.URL.Path]; known { // a method that nobody has heard of
+			a.notAllowed(r.URL.Path, methods).ServeHTTP(w, r)
+			return
+		}
+		a.writeError(w, r, errNoSuchPath)
+	}))
+}
+
+func (a *API) notAllowed(path string, methods []string) http.Handler {
+	allow := allowHeader(methods)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		traceOf(r).Route = path
+		w.Header().Set("Allow", allow)
+		a.writeError(w, r, errNoSuchMethod)
+	})
+}
+
+// ServeHTTP implements [http.Handler].
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !cleanPath(r.URL.Path) {
+		// The mux would redirect "//x" and "/a/../x" to the clean path. A gateway
+		// in front may have decided on what it took the unclean one for.
+		traceOf(r).Route = "none"
+		a.writeError(w, r, errNoSuchPath)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// Trace is what an answer tells the access log.
+type Trace struct {
+	Route  string // the pattern, never the path: a path may hold what was pasted into it
+	UserID string
+	Code   string
+	Err    error // a fault of ours, to be logged once
+}
+
+type traceKey struct{}
+
+// WithTrace gives the request a trace to be filled in.
+func WithTrace(ctx context.Context, t *Trace) context.Context {
+	return context.WithValue(ctx, traceKey{}, t)
+}
+
+func traceOf(r *http.Request) *Trace {
+	if t, ok := r.Context().Value(traceKey{}).(*Trace); ok {
+		return t
+	}
+	return &Trace{}
+}
+
+func traced(path string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		traceOf(r).Route = path
+		h.ServeHTTP(w, r)
+	})
+}

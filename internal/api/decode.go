@@ -1,0 +1,151 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"propusk/internal/account"
+)
+
+// maxBody is the largest body that is read.
+const maxBody = 64 << 10
+
+// decode reads the body, all of it, into in: one JSON object, with no key twice,
+// none that is not known or in another case, and no NUL, which the two databases
+// treat differently. An error names only fields that in itself has, so that
+// nothing of the body is ever echoed.
+func (a *API) decode(r *http.Request, in any) error {
+	if err := checkMediaType(r); err != nil {
+		return err
+	}
+	b, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	if a.literals {
+		b = jsonLiterals(b)
+	}
+	if err := checkTokens(b); err != nil {
+		return decodeFailure(err, in)
+	}
+	if err := json.Unmarshal(b, in, json.RejectUnknownMembers(true)); err != nil {
+		return decodeFailure(err, in)
+	}
+	return nil
+}
+
+func checkMediaType(r *http.Request) error {
+	want := "application/json"
+	if r.Method == http.MethodPatch {
+		want = "application/merge-patch+json"
+	}
+	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	ok := err == nil && (mediaType == want || mediaType == "application/json") && len(r.Header.Values("Content-Type")) == 1
+	charset, given := params["charset"]
+	if given && !strings.EqualFold(charset, "utf-8") || r.Header.Get("Content-Encoding") != "" {
+		ok = false
+	}
+	if !ok {
+		f := fail(http.StatusUnsupportedMediaType, codeMediaType)
+		f.fault.Args = map[string]string{"want": want}
+		return f
+	}
+	return nil
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	tooLarge := fail(http.StatusRequestEntityTooLarge, codeTooLarge)
+	tooLarge.fault.Args = map[string]string{"max": "64"}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		var e *http.MaxBytesError
+		if errors.As(err, &e) {
+			return nil, tooLarge
+		}
+		return nil, fail(http.StatusBadRequest, codeBodyTooSlow)
+	}
+	return b, nil
+}
+
+// errNotObject and errNUL are what JSON allows and this API does not.
+var (
+	errNotObject = errors.New("not an object")
+	errNUL       = errors.New("a string holds NUL")
+)
+
+// checkTokens walks through the whole of b once: syntax, UTF-8, duplicate keys,
+// one value only, NUL.
+func checkTokens(b []byte) error {
+	d := jsontext.NewDecoder(bytes.NewReader(b))
+	if d.PeekKind() != '{' {
+		if _, err := d.ReadToken(); err != nil {
+			return err
+		}
+		return errNotObject
+	}
+	for {
+		t, err := d.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if t.Kind() == '"' && strings.ContainsRune(t.String(), 0) {
+			return errNUL
+		}
+		if d.StackDepth() == 0 {
+			if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+				return errNotObject // something stands behind the object
+			}
+			return nil
+		}
+	}
+}
+
+func decodeFailure(err error, in any) *failure {
+	known := fieldNames(in)
+	f := fail(http.StatusBadRequest, codeInvalidJSON)
+	var pointer jsontext.Pointer
+	var semantic *json.SemanticError
+	var syntactic *jsontext.SyntacticError
+	switch {
+	case errors.Is(err, json.ErrUnknownName):
+		f.fault = account.Fault{Code: codeUnknownField, Args: map[string]string{"known": strings.Join(known, ", ")}}
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		f.fault.Code = codeDuplicateField
+		if errors.As(err, &syntactic) {
+			pointer = syntactic.JSONPointer
+		}
+	case errors.As(err, &semantic):
+		f.fault.Code = codeWrongType
+		pointer = semantic.JSONPointer
+	}
+	for _, name := range known {
+		if pointer == jsontext.Pointer("/"+name) {
+			f.fields = map[string]account.Fault{name: {Code: f.fault.Code}}
+		}
+	}
+	return f
+}
+
+// fieldNames are the names on the wire of in's fields.
+func fieldNames(in any) (names []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(in).Elem()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"golang.org/x/text/language"
+
+	"propusk/internal/account"
+)
+
+// The codes of the face itself: what is wrong with a request before any rule
+// has looked at it, and what is wrong with us.
+const (
+	codeNotFound        account.Code = "not_found"
+	codeNotAllowed      account.Code = "method_not_allowed"
+	codeInvalidJSON     account.Code = "invalid_json"
+	codeWrongType       account.Code = "wrong_type"
+	codeUnknownField    account.Code = "unknown_field"
+	codeDuplicateField  account.Code = "duplicate_field"
+	codeMediaType       account.Code = "unsupported_media_type"
+	codeTooLarge        account.Code = "body_too_large"
+	codeBodyTooSlow     account.Code = "body_incomplete"
+	codeHeaderInvalid   account.Code = "header_invalid"
+	codeCrossOrigin     account.Code = "cross_origin"
+	codeInternal        account.Code = "internal_error"
+	codeUnavailable     account.Code = "unavailable"
+	codeNoResourceThere account.Code = "asset_not_found"
+)
+
+var codes = map[account.Code]account.Words{ //nolint:gochecknoglobals // a constant table
+	codeNotFound:        {EN: "There is nothing at this path. The API is described at /docs.", RU: "По этому пути ничего нет. Описание API — на странице /docs."},
+	codeNotAllowed:      {EN: "This path does not take that method; the Allow header lists those that it takes.", RU: "Этот путь не принимает такой метод; допустимые перечислены в заголовке Allow."},
+	codeInvalidJSON:     {EN: "The body is not one valid JSON object in UTF-8.", RU: "Тело запроса — не один корректный объект JSON в UTF-8."},
+	codeWrongType:       {EN: "A value has the wrong JSON type.", RU: "Значение имеет не тот тип JSON."},
+	codeUnknownField:    {EN: "The body holds a field that is not known here. Known are: {known}.", RU: "В теле запроса есть неизвестное поле. Известны: {known}."},
+	codeDuplicateField:  {EN: "A field stands in the body twice.", RU: "Одно из полей указано в теле запроса дважды."},
+	codeMediaType:       {EN: "The body must be sent as {want}, in UTF-8 and not compressed.", RU: "Тело запроса должно быть передано как {want}, в UTF-8 и без сжатия."},
+	codeTooLarge:        {EN: "The body is larger than {max} KiB.", RU: "Тело запроса больше {max} КиБ."},
+	codeBodyTooSlow:     {EN: "The body did not arrive whole or in time.", RU: "Тело запроса пришло не полностью или слишком медленно."},
+	codeHeaderInvalid:   {EN: "The header {header} cannot be read.", RU: "Заголовок {header} не удаётся разобрать."},
+	codeCrossOrigin:     {EN: "A page of another origin may not do this.", RU: "Странице с другого источника это не разрешено."},
+	codeInternal:        {EN: "Something went wrong on our side. The request's id helps the operator to find out what.", RU: "На нашей стороне произошла ошибка. Идентификатор запроса поможет оператору найти причину."},
+	codeUnavailable:     {EN: "The service cannot do this right now. Nothing is lost; try again in a moment.", RU: "Сейчас сервис не может этого сделать. Ничего не потеряно; повторите попытку чуть позже."},
+	codeNoResourceThere: {EN: "There is no such file.", RU: "Такого файла нет."},
+}
+
+// failure is an error that the face itself answers with.
+type failure struct {
+	status int
+	fault  account.Fault
+	fields map[string]account.Fault
+	retry  int // seconds; 0 for none
+}
+
+func (f *failure) Error() string { return string(f.fault.Code) }
+
+func fail(status int, code account.Code) *failure {
+	return &failure{status: status, fault: account.Fault{Code: code}}
+}
+
+var (
+	errNoSuchPath    = fail(http.StatusNotFound, codeNotFound)
+	errNoSuchMethod  = fail(http.StatusMethodNotAllowed, codeNotAllowed)
+	errInternal      = fail(http.StatusInternalServerError, codeInternal)
+	errUnavailable   = &failure{status: http.StatusServiceUnavailable, fault: account.Fault{Code: codeUnavailable}, retry: 1}
+	errTokenRequired = fail(http.StatusUnauthorized, account.CodeTokenRequired)
+	errTokenInvalid  = fail(http.StatusUnauthorized, account.CodeTokenInvalid)
+)
+
+// statusOf is the one table from the kind of a refusal to its status.
+var statusOf = map[account.Kind]int{ //nolint:gochecknoglobals // a constant table
+	account.Invalid:         http.StatusUnprocessableEntity,
+	account.Unauthenticated: http.StatusUnauthorized,
+	account.Forbidden:       http.StatusForbidden,
+	account.NotFound:        http.StatusNotFound,
+	account.Conflict:        http.StatusConflict,
+	account.Precondition:    http.StatusPreconditionFailed,
+	account.Throttled:       http.StatusTooManyRequests,
+	account.Overloaded:      http.StatusServiceUnavailable,
+}
+
+// failureOf turns any error into what is answered. What nobody has foreseen
+// becomes a 500 that says nothing of the inside.
+func failureOf(err error) *failure {
+	var f *failure
+	var e *account.Error
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &e):
+		return &failure{status: statusOf[e.Kind], fault: e.Fault, fields: e.Fields, retry: int(math.Ceil(e.RetryAfter.Seconds()))}
+	case account.Unavailable(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return errUnavailable
+	default:
+		return errInternal
+	}
+}
+
+// WriteError answers with err, in the caller's language and form.
+func (a *API) WriteError(w http.ResponseWriter, r *http.Request, err error) { a.writeError(w, r, err) }
+
+// ErrCrossOrigin is the refusal of a page of another origin.
+var ErrCrossOrigin error = fail(http.StatusForbidden, codeCrossOrigin)
+
+// ErrPanic is what a caller is told when a handler has panicked.
+var ErrPanic error = errInternal
+
+// ErrUnavailable is what a caller is told while the service cannot serve.
+var ErrUnavailable error = errUnavailable
+
+func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	f := failureOf(err)
+	trace := traceOf(r)
+	trace.Code = string(f.fault.Code)
+	if f.status >= 500 {
+		trace.Err = err
+	}
+	lang := a.language(r)
+	h := w.Header()
+	h.Set("Content-Language", lang)
+	h.Add("Vary", "Accept, Accept-Language")
+	if f.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(f.retry))
+	}
+	if f.status == http.StatusUnauthorized {
+		challenge := `Bearer realm="propusk"`
+		if f.fault.Code == account.CodeTokenInvalid {
+			challenge += `, error="invalid_token"` // RFC 6750, section 3
+		}
+		h.Set("WWW-Authenticate", challenge)
+	}
+	requestID := account.CallerFrom(r.Context()).RequestID
+	contentType := "application/json"
+	var answer any
+	switch {
+	case wantsProblem(r):
+		contentType = "application/problem+json"
+		answer = f.problem(lang, requestID)
+	case f.status >= 500:
+		answer = errorEnvelope{Status: "error", Code: f.fault.Code, Message: text(f.fault, lang), Data: errorData{RequestID: requestID}}
+	default:
+		answer = failEnvelope{Status: "fail", Data: failData{Code: f.fault.Code, Message: text(f.fault, lang), Fields: f.texts(lang)}}
+	}
+	b, err := json.Marshal(answer, json.Deterministic(true))
+	if err != nil {
+		trace.Err = err
+		b = []byte(`{"status":"error","code":"internal_error","message":"","data":{}}`)
+	}
+	send(w, f.status, contentType, b)
+}
+
+func text(f account.Fault, lang string) string {
+	if w, ok := codes[f.Code]; ok {
+		return w.In(lang, f.Args)
+	}
+	return f.Text(lang)
+}
+
+func (f *failure) texts(lang string) map[string]fieldFault {
+	if len(f.fields) == 0 {
+		return nil
+	}
+	out := make(map[string]fieldFault, len(f.fields))
+	for name, fault := range f.fields {
+		out[name] = fieldFault{Code: fault.Code, Message: text(fault, lang)}
+	}
+	return out
+}
+
+func (f *failure) problem(lang, requestID string) problem {
+	return problem{
+		Type: "urn:propusk:error:" + string(f.fault.Code), Title: http.StatusText(f.status), Status: f.status,
+		Detail: text(f.fault, lang), Code: f.fault.Code, Fields: f.texts(lang), RequestID: requestID,
+	}
+}
+
+// wantsProblem: only who names the type gets it.
+func wantsProblem(r *http.Request) bool {
+	for _, v := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(v, ",") {
+			mediaType, params, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(mediaType), "application/problem+json") {
+				return !strings.Contains(strings.ReplaceAll(params, " ", ""), "q=0") || strings.Contains(params, "0.")
+			}
+		}
+	}
+	return false
+}
+
+// language picks the language of an answer: English when neither is asked for,
+// if it is on offer.
+func (a *API) language(r *http.Request) string {
+	asked := r.Header.Get("Accept-Language")
+	if asked != "" && len(asked) <= 256 { // the parser's work grows with the length
+		if tags, _, err := language.ParseAcceptLanguage(asked); err == nil && len(tags) > 0 {
+			if _, i, confidence := a.matcher.Match(tags...); confidence > language.No {
+				return a.langs[i]
+			}
+		}
+	}
+	for _, l := range a.langs {
+		if l == "en" {
+			return l
+		}
+	}
+	return a.langs[0]
+}

@@ -1,0 +1,161 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"propusk/internal/account"
+)
+
+// access says who may call a route at all. What he may do there, the rules say.
+type access uint8
+
+const (
+	public         access = iota // anyone; a token is not looked at
+	token                        // the bearer of a live token
+	tokenOrNetwork               // or, without any, an address of the trusted networks
+)
+
+// request is one call of a route.
+type request struct {
+	*http.Request
+	api     *API
+	caller  account.Caller
+	session account.Session // zero unless a token came along
+}
+
+// reply is a successful answer.
+type reply struct {
+	status int // 0: the route's own
+	data   any // nil: no data member
+	etag   string
+	header map[string]string
+}
+
+// handlerFunc is what stands behind a route.
+type handlerFunc func(r *request) (reply, error)
+
+// body decodes the JSON body into In before it calls f.
+func body[In any](f func(r *request, in *In) (reply, error)) handlerFunc {
+	return func(r *request) (reply, error) {
+		in := new(In)
+		if err := r.api.decode(r.Request, in); err != nil {
+			return reply{}, err
+		}
+		return f(r, in)
+	}
+}
+
+func (a *API) handler(rt route, path string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		trace := traceOf(hr)
+		trace.Route = path
+		r := &request{Request: hr, api: a, caller: account.CallerFrom(hr.Context())}
+		if rt.access != public {
+			if err := r.authenticate(rt.access); err != nil {
+				a.writeError(w, hr, err)
+				return
+			}
+			trace.UserID = r.caller.UserID
+		}
+		rep, err := rt.handle(r)
+		if err != nil {
+			a.writeError(w, hr, err)
+			return
+		}
+		if rep.status == 0 {
+			rep.status = rt.status
+		}
+		a.write(w, hr, rep)
+	})
+}
+
+// authenticate finds out who calls. It leaves an address of the trusted
+// networks as it is where no token came along.
+func (r *request) authenticate(need access) error {
+	given, err := bearer(r.Header)
+	if err != nil {
+		return err
+	}
+	if given == "" {
+		if need == tokenOrNetwork && r.caller.Kind == account.Network {
+			return nil
+		}
+		return errTokenRequired
+	}
+	r.caller.Kind = account.Anonymous // a token that came along decides, whatever the address
+	r.caller, r.session, err = r.api.service.Authenticate(r.Context(), account.NewSecret(given), r.caller)
+	return err
+}
+
+// bearer takes the token from "Authorization: Bearer <token>" (RFC 6750, 2.1);
+// "" where there is no such header. Two of them, or another scheme, is no token.
+func bearer(h http.Header) (string, error) {
+	values := h.Values("Authorization")
+	if len(values) == 0 {
+		return "", nil
+	}
+	const scheme = "Bearer "
+	v := values[0]
+	if len(values) > 1 || len(v) <= len(scheme) || !strings.EqualFold(v[:len(scheme)], scheme) {
+		return "", errTokenInvalid
+	}
+	return v[len(scheme):], nil
+}
+
+// success is the envelope of an answer (JSend).
+type success struct {
+	Status string `json:"status"`
+	Data   any    `json:"data,omitzero"`
+}
+
+func (a *API) write(w http.ResponseWriter, r *http.Request, rep reply) {
+	b, err := json.Marshal(success{Status: "success", Data: rep.data})
+	if err != nil {
+		a.writeError(w, r, err)
+		return
+	}
+	h := w.Header()
+	for k, v := range rep.header {
+		h.Set(k, v)
+	}
+	if rep.etag != "" {
+		h.Set("ETag", rep.etag)
+	}
+	send(w, rep.status, "application/json", b)
+}
+
+// send writes a whole answer. Every answer is for this caller alone, so none is
+// kept by anyone on the way.
+func send(w http.ResponseWriter, status int, contentType string, b []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // whom the answer does not reach cannot be told
+}
+
+func allowHeader(methods []string) string {
+	m := slices.Clone(methods)
+	if slices.Contains(m, http.MethodGet) {
+		m = append(m, http.MethodHead)
+	}
+	slices.Sort(m)
+	return strings.Join(m, ", ")
+}
+
+// cleanPath tells whether a path has no empty, "." or ".." segment and no NUL.
+func cleanPath(p string) bool {
+	if p == "" || p[0] != '/' || strings.ContainsRune(p, 0) {
+		return false
+	}
+	for i, seg := range strings.Split(p[1:], "/") {
+		if seg == "." || seg == ".." || seg == "" && !(i == 0 && p == "/") {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,214 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// document makes the OpenAPI 3.1 document from the routes and the types on the
+// wire. Every answer of the test suite is held against it.
+func document(o Options, routes []route) ([]byte, error) {
+	b := builder{schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)}
+	server := o.PublicURL
+	if server == "" {
+		server = "/"
+	}
+	doc := &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title: "Propusk", Version: o.Version,
+			Description: "User management and authentication: register, log in by e-mail address or name, get a token, tell other services whose token it is.\n\n" +
+				"Answers are JSend: `{\"status\":\"success\",\"data\":…}`. Errors carry a stable `code`, a `message` in the language of `Accept-Language` (English, Russian), " +
+				"and every field that is at fault; with `Accept: application/problem+json` they come as RFC 9457.",
+			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+			Contact: &huma.Contact{Name: "The operator of this instance"},
+		},
+		Servers: []*huma.Server{{URL: server, Description: "This instance"}},
+		Tags: []*huma.Tag{
+			{Name: "account", Description: "What a user is and how he changes it."},
+			{Name: "session", Description: "From a password to a token, and what becomes of it."},
+			{Name: "operation", Description: "For those who run the service."},
+		},
+		Paths: map[string]*huma.PathItem{},
+		Components: &huma.Components{
+			Schemas: b.schemas,
+			SecuritySchemes: map[string]*huma.SecurityScheme{
+				"token": {Type: "http", Scheme: "bearer", Description: "The token of POST /auth/login."},
+			},
+		},
+	}
+	for _, r := range routes {
+		for i, path := range r.paths {
+			item := doc.Paths[path]
+			if item == nil {
+				item = &huma.PathItem{}
+				doc.Paths[path] = item
+			}
+			setOperation(item, r.method, b.operation(r, path, i))
+		}
+	}
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("openapi document: %w", err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, raw, "", "  "); err != nil {
+		return nil, fmt.Errorf("openapi document: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+func setOperation(item *huma.PathItem, method string, op *huma.Operation) {
+	switch method {
+	case http.MethodGet:
+		item.Get = op
+	case http.MethodPost:
+		item.Post = op
+	case http.MethodPut:
+		item.Put = op
+	case http.MethodPatch:
+		item.Patch = op
+	case http.MethodDelete:
+		item.Delete = op
+	}
+}
+
+type builder struct{ schemas huma.Registry }
+
+func (b builder) schemaOf(v any) *huma.Schema {
+	return b.schemas.Schema(reflect.TypeOf(v), true, "")
+}
+
+func (b builder) operation(r route, path string, index int) *huma.Operation {
+	op := &huma.Operation{
+		OperationID: r.id, Summary: r.summary, Description: r.about, Tags: []string{r.tag},
+		Responses: map[string]*huma.Response{}, Security: []map[string][]string{},
+	}
+	if index > 0 {
+		op.OperationID += "Alias"
+		op.Description = "The same as `" + r.paths[0] + "`. " + op.Description
+	}
+	switch r.access {
+	case token:
+		op.Security = []map[string][]string{{"token": {}}}
+	case tokenOrNetwork: // an address of the trusted networks needs none
+		op.Security = []map[string][]string{{"token": {}}, {}}
+	case public:
+	}
+	for _, name := range []string{"user_id", "session_id"} {
+		if strings.Contains(path, "{"+name+"}") {
+			op.Parameters = append(op.Parameters, &huma.Param{
+				Name: name, In: "path", Required: true, Description: "The id, in canonical form.",
+				Schema: &huma.Schema{Type: huma.TypeString}, Example: "e5f8433e-76a9-4509-87f0-e1b12354d92b",
+			})
+		}
+	}
+	for _, name := range r.headers {
+		op.Parameters = append(op.Parameters, requestHeader(name))
+	}
+	if r.in != nil {
+		op.RequestBody = b.body(r)
+	}
+	op.Responses[strconv.Itoa(r.status)] = b.success(r)
+	for _, status := range refusals(r) {
+		op.Responses[strconv.Itoa(status)] = b.refusal(status)
+	}
+	return op
+}
+
+func requestHeader(name string) *huma.Param {
+	about := map[string]string{
+		"Idempotency-Key": "1 to 255 visible ASCII characters, new for every request that means something new.",
+		"If-Match":        "Do it only if the user's ETag still is one of these.",
+	}
+	return &huma.Param{Name: name, In: "header", Description: about[name], Schema: &huma.Schema{Type: huma.TypeString}}
+}
+
+func (b builder) body(r route) *huma.RequestBody {
+	content := map[string]*huma.MediaType{"application/json": {Schema: b.schemaOf(r.in)}}
+	if r.method == http.MethodPatch {
+		content["application/merge-patch+json"] = &huma.MediaType{Schema: b.schemaOf(r.in)}
+	}
+	return &huma.RequestBody{Required: true, Description: r.summary + ".", Content: content}
+}
+
+func (b builder) success(r route) *huma.Response {
+	res := &huma.Response{Description: r.summary + ": done.", Headers: map[string]*huma.Param{}}
+	schema := &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"status"}, AdditionalProperties: false,
+		Properties: map[string]*huma.Schema{"status": {Type: huma.TypeString, Enum: []any{"success"}}},
+	}
+	if r.out != nil {
+		schema.Properties["data"] = b.schemaOf(r.out)
+		schema.Required = append(schema.Required, "data")
+	}
+	if r.handle == nil { // the document itself
+		schema = &huma.Schema{Type: huma.TypeObject, Description: "An OpenAPI 3.1 document."}
+	}
+	res.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
+	for _, name := range r.answers {
+		about := map[string]string{
+			"ETag":                "Names this version of the user, for If-Match.",
+			"Location":            "The path of the new user.",
+			"Idempotent-Replayed": "\"true\" where the answer is that of an earlier request with the same key.",
+		}
+		res.Headers[name] = &huma.Header{Description: about[name], Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	return res
+}
+
+// refusals are the statuses that a route can answer beside success: its own,
+// and those that come with having a body or needing a token.
+func refusals(r route) []int {
+	set := map[int]bool{http.StatusInternalServerError: true, http.StatusServiceUnavailable: true}
+	for _, s := range r.refuses {
+		set[s] = true
+	}
+	if r.access != public {
+		set[http.StatusUnauthorized] = true
+	}
+	if r.in != nil {
+		for _, s := range []int{400, 413, 415, 422} {
+			set[s] = true
+		}
+	}
+	if len(r.headers) > 0 {
+		set[http.StatusBadRequest] = true
+	}
+	if r.method != http.MethodGet {
+		set[http.StatusForbidden] = true // a page of another origin
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+func (b builder) refusal(status int) *huma.Response {
+	envelope := b.schemaOf(failEnvelope{})
+	if status >= 500 {
+		envelope = b.schemaOf(errorEnvelope{})
+	}
+	res := &huma.Response{
+		Description: http.StatusText(status) + ".",
+		Headers:     map[string]*huma.Param{},
+		Content: map[string]*huma.MediaType{
+			"application/json":         {Schema: envelope},
+			"application/problem+json": {Schema: b.schemaOf(problem{})},
+		},
+	}
+	text := &huma.Schema{Type: huma.TypeString}
+	switch status {
+	case http.StatusUnauthorized:
+		res.Headers["WWW-Authenticate"] = &huma.Header{Description: "How to authenticate (RFC 6750).", Schema: text}
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		res.Headers["Retry-After"] = &huma.Header{Description: "Seconds to wait.", Schema: text}
+	}
+	return res
+}

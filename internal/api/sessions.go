@@ -1,0 +1,119 @@
+package api
+
+import (
+	"propusk/internal/account"
+)
+
+type loginRequest struct {
+	EmailOrName string `json:"email_or_name" doc:"E-mail address or username; the one with an @ is an address." example:"egor228"`
+	Password    secret `json:"password" example:"corAl-Teapot-93-lantern"`
+	RememberMe  *bool  `json:"remember_me,omitempty" doc:"A token that lives longer." example:"true"`
+}
+
+type tokenData struct {
+	Token       secret `json:"token" format:"uuid" doc:"Send it as \"Authorization: Bearer <token>\"." example:"eeee1234-76a9-4509-87f0-e1b12354d92b"`
+	TokenExpiry int64  `json:"token-expiry" doc:"The token's lifetime in seconds." example:"86400"`
+	ExpiresAt   string `json:"expires_at" format:"date-time" example:"2024-12-16T15:48:46.195517+03:00"`
+	UserID      string `json:"user_id" format:"uuid" example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
+}
+
+func (a *API) token(t account.Token) reply {
+	return reply{data: tokenData{
+		Token: secret{t.Token}, TokenExpiry: int64(t.Lifetime.Seconds()), ExpiresAt: a.time(t.ExpiresAt), UserID: t.UserID,
+	}}
+}
+
+func (a *API) login(r *request, in *loginRequest) (reply, error) {
+	t, err := a.service.Login(r.Context(), r.caller, account.Login{
+		EmailOrName: in.EmailOrName, Password: in.Password.Secret, RememberMe: in.RememberMe != nil && *in.RememberMe,
+	})
+	return a.token(t), err
+}
+
+type sessionData struct {
+	SessionID       string   `json:"session_id" format:"uuid"`
+	UserID          string   `json:"user_id" format:"uuid"`
+	UserRole        string   `json:"user_role" example:"Verified"`
+	AMR             []string `json:"amr" doc:"How its owner proved himself (RFC 8176)." example:"[\"pwd\"]"`
+	Created         string   `json:"created" format:"date-time"`
+	AuthenticatedAt string   `json:"authenticated_at" format:"date-time" doc:"The last proof of identity."`
+	ExpiresAt       string   `json:"expires_at" format:"date-time"`
+	IdleExpiresAt   *string  `json:"idle_expires_at,omitempty" format:"date-time" doc:"Where there is an idle limit: when it ends if not used before."`
+}
+
+func (a *API) session(r *request) (reply, error) {
+	s := r.session
+	d := sessionData{
+		SessionID: s.ID, UserID: s.UserID, UserRole: s.Role, AMR: []string{"pwd"}, Created: a.time(s.CreatedAt),
+		AuthenticatedAt: a.time(s.AuthenticatedAt), ExpiresAt: a.time(s.ExpiresAt),
+	}
+	if !s.IdleExpiresAt.IsZero() {
+		idle := a.time(s.IdleExpiresAt)
+		d.IdleExpiresAt = &idle
+	}
+	return reply{data: d}, nil
+}
+
+func (a *API) logout(r *request) (reply, error) {
+	return reply{}, a.service.Logout(r.Context(), r.caller)
+}
+
+type sessionItem struct {
+	ID         string `json:"id" format:"uuid"`
+	Current    bool   `json:"current" doc:"The session that asks."`
+	Created    string `json:"created" format:"date-time"`
+	LastSeenAt string `json:"last_seen_at" format:"date-time"`
+	ExpiresAt  string `json:"expires_at" format:"date-time"`
+	IP         string `json:"ip" doc:"Where it was begun." example:"192.0.2.7"`
+	UserAgent  string `json:"user_agent" doc:"What it was begun with." example:"curl/8.5.0"`
+}
+
+type sessionList struct {
+	Sessions []sessionItem `json:"sessions" nullable:"false" doc:"The newest first."`
+}
+
+func (a *API) sessions(r *request) (reply, error) {
+	list, err := a.service.Sessions(r.Context(), r.caller)
+	out := sessionList{Sessions: []sessionItem{}}
+	for _, s := range list {
+		out.Sessions = append(out.Sessions, sessionItem{
+			ID: s.ID, Current: s.ID == r.caller.SessionID, Created: a.time(s.CreatedAt), LastSeenAt: a.time(s.LastSeenAt),
+			ExpiresAt: a.time(s.ExpiresAt), IP: s.IP, UserAgent: s.UserAgent,
+		})
+	}
+	return reply{data: out}, err
+}
+
+func (a *API) endSession(r *request) (reply, error) {
+	return reply{}, a.service.EndSession(r.Context(), r.caller, r.PathValue("session_id"))
+}
+
+type ended struct {
+	Ended int64 `json:"ended" doc:"How many sessions were ended."`
+}
+
+func (a *API) endOtherSessions(r *request) (reply, error) {
+	n, err := a.service.EndOtherSessions(r.Context(), r.caller)
+	return reply{data: ended{Ended: n}}, err
+}
+
+type reauthenticateRequest struct {
+	Password secret `json:"password" doc:"The present password."`
+}
+
+func (a *API) reauthenticate(r *request, in *reauthenticateRequest) (reply, error) {
+	t, err := a.service.Reauthenticate(r.Context(), r.caller, in.Password.Secret)
+	return a.token(t), err
+}
+
+type passwordRequest struct {
+	CurrentPassword secret `json:"current_password"`
+	NewPassword     secret `json:"new_password" doc:"8 to 256 characters; common ones, and those made of the account's own data, are refused."`
+}
+
+func (a *API) changePassword(r *request, in *passwordRequest) (reply, error) {
+	t, err := a.service.ChangePassword(r.Context(), r.caller, account.PasswordChange{
+		Current: in.CurrentPassword.Secret, New: in.NewPassword.Secret,
+	})
+	return a.token(t), err
+}

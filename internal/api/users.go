@@ -1,0 +1,232 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"propusk/internal/account"
+)
+
+type registerRequest struct {
+	UserType      string  `json:"user_type,omitempty" doc:"\"ind\" is a person, \"org\" an organisation." example:"ind"`
+	Username      string  `json:"username" doc:"2 to 64 characters, without @. Case and look-alike letters do not make another name." example:"egor228"`
+	Password      secret  `json:"password" doc:"8 to 256 characters; common ones, and those made of the account's own data, are refused." example:"corAl-Teapot-93-lantern"`
+	Email         string  `json:"email" doc:"Kept as typed, compared without regard to case." example:"citymodz@yandex.com"`
+	ContactNumber *string `json:"contact_number,omitempty" doc:"A phone number in international or local form." example:"+79853553825"`
+}
+
+type registered struct {
+	UserID string `json:"user_id" format:"uuid" example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
+}
+
+func (a *API) register(r *request, in *registerRequest) (reply, error) {
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return reply{}, err
+	}
+	id, replayed, err := a.service.Register(r.Context(), r.caller, account.Registration{
+		UserType: in.UserType, Username: in.Username, Password: in.Password.Secret, Email: in.Email,
+		ContactNumber: orEmpty(in.ContactNumber), IdempotencyKey: key,
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	rep := reply{data: registered{UserID: id}, header: map[string]string{"Location": "/" + id}}
+	if replayed {
+		rep.header["Idempotent-Replayed"] = "true"
+	}
+	return rep, nil
+}
+
+// idempotencyKey: 1 to 255 visible ASCII characters.
+func idempotencyKey(h http.Header) (string, error) {
+	values := h.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	k := values[0]
+	if len(values) > 1 || k == "" || len(k) > 255 || strings.ContainsFunc(k, func(r rune) bool { return r < '!' || r > '~' }) {
+		return "", headerInvalid("Idempotency-Key")
+	}
+	return k, nil
+}
+
+func headerInvalid(name string) *failure {
+	f := fail(http.StatusBadRequest, codeHeaderInvalid)
+	f.fault.Args = map[string]string{"header": name}
+	return f
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// userData is a user in the eight fields of the seed, in its order.
+type userData struct {
+	ID            string  `json:"id" format:"uuid" example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
+	Email         string  `json:"email" example:"AGUREZ@yandex.com"`
+	UserType      string  `json:"user_type" example:"ind"`
+	Username      string  `json:"username" example:"egor228"`
+	ContactNumber *string `json:"contact_number" doc:"E.164; null where there is none." example:"+79853553825"`
+	UserRole      string  `json:"user_role" doc:"Not_Verifyed, Verified, Admin, or another." example:"Not_Verifyed"`
+	Created       string  `json:"created" format:"date-time" example:"2024-12-15T15:48:46.195517+03:00"`
+	Updated       string  `json:"updated" format:"date-time" example:"2024-12-15T21:01:34.382072+03:00"`
+}
+
+// userID gives the id in the path. What has not the form of one is a path where
+// nothing is, for everyone.
+func (r *request) userID() (string, error) {
+	id := r.PathValue("user_id")
+	if !account.IsID(id) {
+		return "", errNoSuchPath
+	}
+	return id, nil
+}
+
+func (a *API) readUser(r *request) (reply, error) {
+	id, err := r.userID()
+	if err != nil {
+		return reply{}, err
+	}
+	u, err := a.service.User(r.Context(), r.caller, id)
+	if err != nil {
+		return reply{}, err
+	}
+	d := userData{
+		ID: u.ID, Email: u.Email, UserType: u.UserType, Username: u.Username, UserRole: u.Role,
+		Created: a.time(u.CreatedAt), Updated: a.time(u.UpdatedAt),
+	}
+	if u.ContactNumber != "" {
+		d.ContactNumber = &u.ContactNumber
+	}
+	return reply{data: d, etag: u.ETag()}, nil
+}
+
+// readOnly are the fields of a user that may come back as they were read.
+type readOnly struct {
+	ID       *string `json:"id,omitempty" doc:"Read-only: may be present if it equals the present value." example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
+	UserRole *string `json:"user_role,omitempty" doc:"Read-only: may be present if it equals the present value." example:"Not_Verifyed"`
+	Created  *string `json:"created,omitempty" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T15:48:46.195517+03:00"`
+	Updated  *string `json:"updated,omitempty" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T21:01:34.382072+03:00"`
+}
+
+func (o readOnly) compare() map[string]func(account.UserData) bool {
+	m := map[string]func(account.UserData) bool{}
+	if o.ID != nil {
+		m["id"] = func(u account.UserData) bool { return *o.ID == u.ID }
+	}
+	if o.UserRole != nil {
+		m["user_role"] = func(u account.UserData) bool { return *o.UserRole == u.Role }
+	}
+	if o.Created != nil {
+		m["created"] = func(u account.UserData) bool { return sameInstant(*o.Created, u.CreatedAt) }
+	}
+	if o.Updated != nil {
+		m["updated"] = func(u account.UserData) bool { return sameInstant(*o.Updated, u.UpdatedAt) }
+	}
+	return m
+}
+
+func sameInstant(s string, t time.Time) bool {
+	given, err := time.Parse(time.RFC3339Nano, s)
+	return err == nil && given.Equal(t)
+}
+
+type replaceRequest struct {
+	UserType        string  `json:"user_type,omitempty" example:"ind"`
+	Username        string  `json:"username" example:"egor228"`
+	Password        *secret `json:"password,omitempty" doc:"Left out, it stays as it is. A new one ends every other session."`
+	Email           string  `json:"email" doc:"Takes effect at once where the present one was never proven; otherwise once the new one is proven too." example:"AGUREZ@yandex.com"`
+	ContactNumber   *string `json:"contact_number,omitempty" doc:"Left out or null: none." example:"+79853553825"`
+	CurrentPassword *secret `json:"current_password,omitempty" doc:"The caller's own password: needed to change password or e-mail address where the last proof of identity is older than 15 minutes."`
+	readOnly
+}
+
+func (a *API) replaceUser(r *request, in *replaceRequest) (reply, error) {
+	return a.change(r, a.service.ReplaceUser, account.UserChange{
+		UserType: account.Given(in.UserType), Username: account.Given(in.Username), Email: account.Given(in.Email),
+		ContactNumber: account.Given(orEmpty(in.ContactNumber)), Password: given(in.Password),
+		CurrentPassword: given(in.CurrentPassword), ReadOnly: in.compare(),
+	})
+}
+
+func given(s *secret) (f account.Field[account.Secret]) {
+	if s != nil {
+		f = account.Given(s.Secret)
+	}
+	return f
+}
+
+type patchRequest struct {
+	UserType        opt[string] `json:"user_type,omitzero"`
+	Username        opt[string] `json:"username,omitzero"`
+	Password        *secret     `json:"password,omitempty" doc:"A new one ends every other session."`
+	Email           opt[string] `json:"email,omitzero"`
+	ContactNumber   opt[string] `json:"contact_number,omitzero" doc:"null removes it."`
+	CurrentPassword *secret     `json:"current_password,omitempty" doc:"See PUT."`
+	readOnly
+}
+
+func (a *API) patchUser(r *request, in *patchRequest) (reply, error) {
+	return a.change(r, a.service.PatchUser, account.UserChange{
+		UserType: in.UserType.field(), Username: in.Username.field(), Email: in.Email.field(),
+		ContactNumber: in.ContactNumber.field(), Password: given(in.Password),
+		CurrentPassword: given(in.CurrentPassword), ReadOnly: in.compare(),
+	})
+}
+
+type changeFunc func(context.Context, account.Caller, string, account.UserChange) error
+
+func (a *API) change(r *request, rule changeFunc, c account.UserChange) (reply, error) {
+	id, err := r.userID()
+	if err != nil {
+		return reply{}, err
+	}
+	if c.IfVersion, err = ifMatch(r.Header); err != nil {
+		return reply{}, err
+	}
+	return reply{}, rule(r.Context(), r.caller, id, c)
+}
+
+func (a *API) deleteUser(r *request) (reply, error) {
+	id, err := r.userID()
+	if err != nil {
+		return reply{}, err
+	}
+	version, err := ifMatch(r.Header)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{}, a.service.DeleteUser(r.Context(), r.caller, id, version)
+}
+
+// ifMatch reads If-Match (RFC 9110, section 13.1.1): nil where there is none.
+// A weak tag never matches.
+func ifMatch(h http.Header) (func(version int64) bool, error) {
+	values := h.Values("If-Match")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	list := strings.TrimSpace(strings.Join(values, ","))
+	if list == "*" {
+		return func(int64) bool { return true }, nil
+	}
+	accepted := map[string]bool{}
+	for part := range strings.SplitSeq(list, ",") {
+		tag := strings.TrimSpace(part)
+		opaque := strings.TrimPrefix(tag, "W/")
+		if len(opaque) < 2 || opaque[0] != '"' || opaque[len(opaque)-1] != '"' {
+			return nil, headerInvalid("If-Match")
+		}
+		if opaque == tag {
+			accepted[tag] = true
+		}
+	}
+	return func(version int64) bool { return accepted[`"`+strconv.FormatInt(version, 10)+`"`] }, nil
+}

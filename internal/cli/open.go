@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os/user"
+	"path/filepath"
+
+	"propusk/internal/account"
+	"propusk/internal/api"
+	"propusk/internal/config"
+	"propusk/internal/db"
+	"propusk/internal/secret"
+)
+
+// instance is the rules over an open database.
+type instance struct {
+	db      *db.DB
+	service *account.Service
+	data    string // where everything is, for people
+}
+
+func (i *instance) close() { _ = i.db.Close() }
+
+// open opens and migrates the database, reads the master key (on the very first
+// start it makes one), and builds the rules.
+func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*instance, error) {
+	d, err := db.Open(ctx, db.Options{URL: cfg.Database.Reveal()})
+	if err != nil {
+		return nil, err
+	}
+	i, err := build(ctx, cfg, log, d)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return i, nil
+}
+
+func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (*instance, error) {
+	if err := d.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	keys, made, err := masterKey(ctx, cfg, d)
+	if err != nil {
+		return nil, err
+	}
+	cost := secret.Argon2{Memory: cfg.Argon2.Memory, Passes: cfg.Argon2.Passes, Threads: cfg.Argon2.Lanes}
+	service := account.New(account.Options{
+		DB: d, Keys: keys, Hasher: secret.NewHasher(cost, cfg.HashWorkers, cfg.HashQueue), Log: log, Now: now, Policy: policy(cfg),
+	})
+	if err := service.Claim(ctx); err != nil {
+		if errors.Is(err, account.ErrOtherKey) {
+			err = fmt.Errorf("master-key-file: %s is not the key that this database was started with: put that one back", cfg.MasterKeyFile)
+		}
+		return nil, err
+	}
+	return &instance{db: d, service: service, data: whereabouts(cfg, made)}, nil
+}
+
+func policy(cfg config.Config) account.Policy {
+	p := account.Policy{
+		TokenLifetime: cfg.TokenLifetime, TokenLifetimeRemembered: cfg.TokenLifetimeRemembered, TokenIdle: cfg.TokenIdle,
+		PasswordMinLength: cfg.PasswordMinLength, PasswordBlocklist: cfg.PasswordBlocklist,
+		UserTypes: cfg.UserTypes, PhoneRegion: cfg.PhoneRegion, RegistrationOpen: cfg.Registration == config.RegistrationOpen,
+		AttemptsPerAccount: cfg.AttemptsPerAccount, AttemptsPerNetwork: cfg.AttemptsPerNetwork, AttemptsRefill: cfg.AttemptsRefill,
+	}
+	if cfg.Mode == config.Dev {
+		p.FirstUserID = seedUserID
+	}
+	return p
+}
+
+// masterKey reads the master key, and makes one where neither a file nor a
+// database that was started with one is there: a new key in the place of a lost
+// one would open nothing that is stored.
+func masterKey(ctx context.Context, cfg config.Config, d *db.DB) (keys *secret.Keys, made bool, err error) {
+	if cfg.Mode == config.Dev {
+		return secret.NewKeys(), true, nil
+	}
+	keys, err = secret.ReadKeys(cfg.MasterKeyFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return keys, false, err
+	}
+	has, err := account.HasKey(ctx, d)
+	if err != nil {
+		return nil, false, err
+	}
+	if has {
+		return nil, false, fmt.Errorf("master-key-file: %s is missing, and this database was started with a key: put it back from where you keep it", cfg.MasterKeyFile)
+	}
+	keys, err = secret.CreateKeys(cfg.MasterKeyFile)
+	return keys, true, err
+}
+
+func whereabouts(cfg config.Config, made bool) string {
+	key := "master key: " + absolute(cfg.MasterKeyFile)
+	if made {
+		key += " (made just now: keep a copy of it elsewhere)"
+	}
+	if cfg.Database.Engine == config.SQLite {
+		return absolute(cfg.Database.Path) + ", " + key
+	}
+	return cfg.Database.String() + ", " + key
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// operator is whoever can run the program on its own data.
+func operator() account.Caller {
+	c := account.Caller{Kind: account.Operator, UserAgent: "propusk " + Version}
+	if u, err := user.Current(); err == nil {
+		c.UserAgent += " as " + u.Username
+	}
+	return c
+}
+
+// document is the OpenAPI document, which needs no database.
+func document() ([]byte, error) {
+	face, err := api.New(api.Options{Languages: []string{"en"}, Version: Version})
+	if err != nil {
+		return nil, err
+	}
+	return face.Document(), nil
+}

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"propusk/internal/account"
+	"propusk/internal/api"
+	"propusk/internal/config"
+	"propusk/internal/server"
+)
+
+// seedUserID is the id that the API's seed shows. The first user to register at
+// a throwaway instance gets it, so that the seed's next lines can be sent as
+// they are written.
+const seedUserID = "e5f8433e-76a9-4509-87f0-e1b12354d92b"
+
+type serveCmd struct{ config.Flags }
+
+// Run serves until the program is told to stop.
+func (c *serveCmd) Run(r *run) error {
+	cfg, err := config.Load(c.Flags, r.Environ, os.ReadFile, config.Serve)
+	if err != nil {
+		return err
+	}
+	return serve(r, cfg)
+}
+
+type devCmd struct{ config.Flags }
+
+// Run serves a throwaway instance.
+func (c *devCmd) Run(r *run) error {
+	cfg, err := config.Load(c.Flags, r.Environ, os.ReadFile, config.Dev)
+	if err != nil {
+		return err
+	}
+	// No token needed, as in the seed: whoever reaches the loopback is trusted.
+	cfg.TrustedNetworks = append(cfg.TrustedNetworks, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+	return serve(r, cfg)
+}
+
+func serve(r *run, cfg config.Config) error {
+	ctx, stop := signal.NotifyContext(r.ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() { // the second signal ends the program at once
+		<-ctx.Done()
+		stop()
+	}()
+	log := newLogger(r, cfg)
+	in, err := open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	if cfg.Mode == config.Dev {
+		if err := seedUser(ctx, in.service); err != nil {
+			return err
+		}
+	}
+	warn(ctx, log, cfg)
+	ready := server.NewReadiness(in.service.Ready)
+	face, err := api.New(apiOptions(cfg, in.service, ready.Check))
+	if err != nil {
+		return err
+	}
+	s, err := server.New(serverOptions(cfg, log, face, ready, in.service))
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, func(main, ops net.Addr) { greet(r, cfg, in, main, ops) })
+}
+
+func apiOptions(cfg config.Config, service *account.Service, ready func(context.Context) error) api.Options {
+	o := api.Options{
+		Service: service, Zone: cfg.TimeZone, Languages: cfg.Languages, Version: Version,
+		Literals: cfg.Mode == config.Dev, Ready: ready,
+	}
+	if cfg.PublicURL != nil {
+		o.PublicURL = cfg.PublicURL.String()
+	}
+	return o
+}
+
+func serverOptions(cfg config.Config, log *slog.Logger, face *api.API, ready *server.Readiness, service *account.Service) server.Options {
+	o := server.Options{
+		API: face, Log: log, Ready: ready, Listen: cfg.Listen, OpsListen: cfg.OpsListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
+		HTTPS: cfg.TLSCert != "", TrustedProxies: cfg.TrustedProxies, TrustedNetworks: cfg.TrustedNetworks,
+		CORSOrigins: cfg.CORSOrigins, ShutdownTimeout: cfg.ShutdownTimeout,
+		Collectors: service.Collectors(), Background: []func(context.Context){service.Run},
+	}
+	if cfg.PublicURL != nil {
+		o.OwnOrigins = []string{server.OriginOf(cfg.PublicURL)}
+		o.HTTPS = o.HTTPS || cfg.PublicURL.Scheme == "https"
+	}
+	return o
+}
+
+// warn says at the start what an operator may not have meant.
+func warn(ctx context.Context, log *slog.Logger, cfg config.Config) {
+	if cfg.Mode != config.Dev && len(cfg.TrustedNetworks) > 0 {
+		log.WarnContext(ctx, "callers from the trusted networks read and change every user without a token",
+			slog.Any("trusted_networks", cfg.TrustedNetworks))
+	}
+	if !cfg.SMTP.IsZero() || !cfg.SMS.IsZero() {
+		log.WarnContext(ctx, "this version does not send messages yet: they wait in the outbox")
+	}
+}
+
+// greet tells in three lines where the service listens, where its data is, and
+// what to do next.
+func greet(r *run, cfg config.Config, in *instance, main, ops net.Addr) {
+	scheme := "http"
+	if cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	opsAt := "off"
+	if ops != nil {
+		opsAt = "http://" + ops.String()
+	}
+	base := scheme + "://" + reachable(main)
+	data := "in memory; it ends with the process"
+	next := "replay the seed against " + base + ", or log in as \"username\" with \"pass12345\"; the API is described at " + base + "/docs"
+	if cfg.Mode != config.Dev {
+		data = in.data
+		next = "register somebody (" + base + "/docs shows how); make an administrator with: propusk user add --user-role Admin"
+	}
+	fmt.Fprintf(r.Out, "propusk %s listens on %s://%s (operations: %s)\ndata: %s\nnext: %s\n", Version, scheme, main, opsAt, data, next)
+}
+
+// reachable is an address to try from here: a wildcard is no destination.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if ip, _ := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return a.String()
+}
+
+// seedUser makes the user whom the seed's example of a login names.
+func seedUser(ctx context.Context, service *account.Service) error {
+	_, err := service.CreateUser(ctx, operator(), account.Registration{
+		Username: "username", Email: "username@example.com", Password: account.NewSecret("pass12345"),
+	}, "", false)
+	return err
+}
+
+func newLogger(r *run, cfg config.Config) *slog.Logger {
+	o := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == config.LogJSON || cfg.LogFormat == config.LogAuto && !terminal(r.Err) {
+		return slog.New(slog.NewJSONHandler(r.Err, o))
+	}
+	return slog.New(slog.NewTextHandler(r.Err, o))
+}
+
+// terminal tells whether people read w as it is written.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !strings.HasSuffix(filepath.Base(f.Name()), "null")
+}
+
+// now is the only clock of the program.
+func now() time.Time { return time.Now() }

@@ -1,0 +1,66 @@
+package config
+
+import "reflect"
+
+// Flags is the command line's part of the configuration, for kong to fill when
+// it is embedded in a command. The fields are texts, and nil when not given:
+// values are judged in [Load], where all problems can be reported together. So
+// there are no kong defaults, enums or environment variables here either.
+//
+// The tags are the only place for a setting's name, help and group; the rest
+// of what is known about it stands in the table in settings.go.
+type Flags struct {
+	Config *string `name:"config" placeholder:"FILE" group:"Configuration" help:"YAML file with any of these settings, named as the flags without the dashes."`
+
+	Listen          *string `name:"listen" placeholder:"HOST:PORT" group:"Network" help:"Address of the service."`
+	OpsListen       *string `name:"ops-listen" placeholder:"HOST:PORT" group:"Network" help:"Address for metrics and profiles; keep it private. Empty turns it off."`
+	TLSCert         *string `name:"tls-cert" placeholder:"FILE" group:"Network" help:"PEM certificate chain; with --tls-key the service speaks HTTPS itself."`
+	TLSKey          *string `name:"tls-key" placeholder:"FILE" group:"Network" help:"PEM private key of --tls-cert."`
+	PublicURL       *string `name:"public-url" placeholder:"URL" group:"Network" help:"Where users reach the service. Needed for links in mail, which never follow a request's Host header."`
+	TrustedProxies  *string `name:"trusted-proxies" placeholder:"NETWORK,…" group:"Network" help:"Proxies whose X-Forwarded-For is believed."`
+	TrustedNetworks *string `name:"trusted-networks" placeholder:"NETWORK,…" group:"Network" help:"Networks whose callers may read and change every user without a token."`
+	CORSOrigins     *string `name:"cors-origins" placeholder:"ORIGIN,…" group:"Network" help:"Web origins whose scripts may call the API, such as https://app.example.com."`
+	ShutdownTimeout *string `name:"shutdown-timeout" placeholder:"DURATION" group:"Network" help:"How long a stopping server waits for requests in flight."`
+
+	Database      *string `name:"database" placeholder:"URL" group:"Data" help:"sqlite:PATH, or postgres://USER:PASSWORD@HOST/NAME."`
+	MasterKeyFile *string `name:"master-key-file" placeholder:"FILE" group:"Data" help:"Key that seals what is stored; made on first start. Must be given with PostgreSQL, where every node needs the same one."`
+
+	Registration *string `name:"registration" placeholder:"WHO" group:"Users" help:"Who may register: open (anyone) or closed (nobody)."`
+	UserTypes    *string `name:"user-types" placeholder:"NAME,…" group:"Users" help:"Values that user_type may have."`
+	PhoneRegion  *string `name:"phone-region" placeholder:"CC" group:"Users" help:"Country of phone numbers that are given without a country code."`
+	Languages    *string `name:"languages" placeholder:"LANGUAGE,…" group:"Users" help:"Languages offered, of en and ru."`
+	TimeZone     *string `name:"time-zone" placeholder:"ZONE" group:"Users" help:"Zone in which times are shown, such as Europe/Moscow."`
+
+	SMTPURL  *string `name:"smtp-url" placeholder:"URL" group:"Messages" help:"Mail server, smtp://USER:PASSWORD@HOST:PORT or smtps://…. Without one, mail waits in the outbox."`
+	MailFrom *string `name:"mail-from" placeholder:"ADDRESS" group:"Messages" help:"Sender of mail, such as Propusk <no-reply@example.com>."`
+	SMSURL   *string `name:"sms-url" placeholder:"URL" group:"Messages" help:"HTTP address that sends text messages. Without one, they wait in the outbox."`
+
+	PasswordMinLength *string `name:"password-min-length" placeholder:"N" group:"Passwords" help:"Fewest characters of a new password."`
+	PasswordBlocklist *string `name:"password-blocklist" placeholder:"on|off" group:"Passwords" help:"Refuse passwords that are known to be common."`
+	Argon2            *string `name:"argon2" placeholder:"m=…,t=…,p=…" group:"Passwords" help:"Cost of a password hash (Argon2id): memory in KiB, passes, lanes."`
+	HashWorkers       *string `name:"hash-workers" placeholder:"N" group:"Passwords" help:"Passwords hashed at one time; 0 is the number of CPUs."`
+	HashQueue         *string `name:"hash-queue" placeholder:"N" group:"Passwords" help:"Requests that may wait for a hash worker; more are told to come back later."`
+
+	TokenLifetime           *string `name:"token-lifetime" placeholder:"DURATION" group:"Sessions" help:"Life of a token."`
+	TokenLifetimeRemembered *string `name:"token-lifetime-remembered" placeholder:"DURATION" group:"Sessions" help:"Life of a token issued with remember_me."`
+	TokenIdle               *string `name:"token-idle" placeholder:"DURATION|none" group:"Sessions" help:"Time without use after which a token ends."`
+
+	AttemptsPerAccount *string `name:"attempts-per-account" placeholder:"N" group:"Throttling" help:"Wrong passwords in a row before an account must wait."`
+	AttemptsPerNetwork *string `name:"attempts-per-network" placeholder:"N" group:"Throttling" help:"Wrong passwords from one network before it must wait."`
+	AttemptsRefill     *string `name:"attempts-refill" placeholder:"DURATION" group:"Throttling" help:"Time after which an account has one more attempt."`
+
+	LogLevel  *string `name:"log-level" placeholder:"LEVEL" group:"Logging" help:"debug, info, warn or error."`
+	LogFormat *string `name:"log-format" placeholder:"FORMAT" group:"Logging" help:"text, json, or auto: text on a terminal and json elsewhere."`
+}
+
+// given is the flags that were on the command line, by name.
+func (f Flags) given() map[string]string {
+	given := map[string]string{}
+	v := reflect.ValueOf(f)
+	for i := range v.NumField() {
+		if text, _ := v.Field(i).Interface().(*string); text != nil {
+			given[v.Type().Field(i).Tag.Get("name")] = *text
+		}
+	}
+	return given
+}

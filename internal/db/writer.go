@@ -1,0 +1,243 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// maxBatch bounds how many transactions share one commit, so that the first of
+// them does not wait for an endless queue.
+const maxBatch = 256
+
+// writer owns the one connection of SQLite that writes. Transactions queue up
+// for it; those that wait while a commit is being synchronised to the disk run
+// together, each inside a savepoint of its own, and share the next commit and
+// its one sync. None is told of success before that sync.
+type writer struct {
+	pool *sql.DB
+	conn *connStmts
+	jobs chan *job
+	done chan struct{}
+
+	closing sync.RWMutex // held for reading while a job is handed over
+	closed  bool
+}
+
+type job struct {
+	ctx   context.Context
+	fn    func(*Tx) error
+	err   error
+	panic any
+	done  chan struct{}
+}
+
+func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
+	pool.SetMaxOpenConns(1)
+	w := &writer{pool: pool, jobs: make(chan *job), done: make(chan struct{})}
+	if err := w.connect(ctx); err != nil {
+		return nil, err
+	}
+	go w.run()
+	return w, nil
+}
+
+// do hands fn to the writer and waits for its commit. Once taken, a
+// transaction runs to its end whatever becomes of ctx, so that its outcome is
+// always known.
+func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
+	if err := w.hand(ctx, j); err != nil {
+		return err
+	}
+	<-j.done
+	if j.panic != nil {
+		panic(j.panic)
+	}
+	return j.err
+}
+
+func (w *writer) hand(ctx context.Context, j *job) error {
+	w.closing.RLock()
+	defer w.closing.RUnlock()
+	if w.closed {
+		return fmt.Errorf("%w: closed", ErrUnavailable)
+	}
+	select {
+	case w.jobs <- j:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("%w: too many writers wait", ErrUnavailable)
+		}
+		return ctx.Err()
+	}
+}
+
+func (w *writer) close() error {
+	w.closing.Lock()
+	already := w.closed
+	w.closed = true
+	w.closing.Unlock()
+	if already {
+		return nil
+	}
+	close(w.jobs)
+	<-w.done
+	return w.pool.Close()
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	defer w.disconnect()
+	for first := range w.jobs {
+		batch := w.runBatch(first)
+		for _, j := range batch {
+			close(j.done)
+		}
+	}
+}
+
+// runBatch runs first, and whoever else is waiting by then, in one transaction.
+func (w *writer) runBatch(first *job) []*job {
+	ctx := context.Background()
+	batch := []*job{first}
+	if err := w.begin(ctx); err != nil {
+		w.fail(batch, err)
+		return batch
+	}
+	for {
+		if err := w.runJob(ctx, batch[len(batch)-1]); err != nil {
+			w.fail(batch, err)
+			return batch
+		}
+		if len(batch) == maxBatch {
+			break
+		}
+		j := w.waiting()
+		if j == nil {
+			break
+		}
+		batch = append(batch, j)
+	}
+	if _, err := w.conn.exec(ctx, "COMMIT", nil); err != nil {
+		w.fail(batch, classify(err))
+	}
+	return batch
+}
+
+func (w *writer) waiting() *job {
+	select {
+	case j := <-w.jobs: // nil when closed
+		return j
+	default:
+		return nil
+	}
+}
+
+func (w *writer) begin(ctx context.Context) error {
+	if w.conn == nil {
+		if err := w.connect(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := w.conn.exec(ctx, "BEGIN IMMEDIATE", nil)
+	return classify(err)
+}
+
+// runJob runs one transaction inside a savepoint. The error that it gives is
+// one that ends the whole batch.
+func (w *writer) runJob(ctx context.Context, j *job) error {
+	if j.err = j.ctx.Err(); j.err != nil {
+		return nil // nobody waits for it any more
+	}
+	if _, err := w.conn.exec(ctx, "SAVEPOINT job", nil); err != nil {
+		return classify(err)
+	}
+	j.run(&Tx{exec: w.conn, engine: SQLite})
+	if j.err != nil || j.panic != nil {
+		// SQLite rolls back everything by itself on some errors (disk full, I/O);
+		// then there is no savepoint left, and no neighbour's work either.
+		if _, err := w.conn.exec(ctx, "ROLLBACK TO job", nil); err != nil {
+			return classify(err)
+		}
+	}
+	_, err := w.conn.exec(ctx, "RELEASE job", nil)
+	return classify(err)
+}
+
+func (j *job) run(tx *Tx) {
+	defer func() { j.panic = recover() }()
+	j.err = j.fn(tx)
+}
+
+// fail ends the batch: nobody in it was told of success yet, so nobody is
+// misled. The connection is given up with whatever state it is in.
+func (w *writer) fail(batch []*job, err error) {
+	if !errors.Is(err, ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	for _, j := range batch {
+		if j.err == nil {
+			j.err = err
+		}
+	}
+	w.disconnect()
+}
+
+func (w *writer) connect(ctx context.Context) error {
+	c, err := w.pool.Conn(ctx)
+	if err != nil {
+		return classify(err)
+	}
+	w.conn = &connStmts{conn: c, stmts: map[string]*sql.Stmt{}}
+	return nil
+}
+
+func (w *writer) disconnect() {
+	if w.conn == nil {
+		return
+	}
+	_, _ = w.conn.conn.ExecContext(context.Background(), "ROLLBACK")
+	for _, s := range w.conn.stmts {
+		_ = s.Close()
+	}
+	_ = w.conn.conn.Close()
+	w.conn = nil
+}
+
+// connStmts keeps the prepared statements of one connection. Only the writer's
+// goroutine uses it.
+type connStmts struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+func (c *connStmts) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	s, err := c.conn.PrepareContext(ctx, query)
+	if err == nil {
+		c.stmts[query] = s
+	}
+	return s, err
+}
+
+func (c *connStmts) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
+	s, err := c.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+func (c *connStmts) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	s, err := c.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}

@@ -1,0 +1,128 @@
+package secret
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// masterKeySize is the length of the master key in bytes.
+const masterKeySize = 32
+
+// Keys derives the keys of every purpose from one master key that lives outside
+// the database (HKDF-SHA256, RFC 5869): a copy of the database alone opens
+// nothing.
+type Keys struct{ master []byte }
+
+// NewKeys makes keys that live only as long as the process.
+func NewKeys() *Keys {
+	k := make([]byte, masterKeySize)
+	_, _ = rand.Read(k) // never fails: crypto/rand ends the program instead
+	return &Keys{master: k}
+}
+
+// ReadKeys reads the master key from a file: 32 bytes in base64 on one line. It
+// refuses a file that others than its owner can read, and gives an error that
+// is fs.ErrNotExist when there is none.
+func ReadKeys(path string) (*Keys, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("master key: %s has mode %04o and can be read by others; chmod 0600 %s", path, mode, path)
+	}
+	b, err := os.ReadFile(path) //nolint:gosec // the operator's own setting names the file
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	k, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(k) != masterKeySize {
+		return nil, fmt.Errorf("master key: %s must hold %d bytes in base64 (openssl rand -base64 %d)", path, masterKeySize, masterKeySize)
+	}
+	return &Keys{master: k}, nil
+}
+
+// CreateKeys makes a new master key and writes it to path with mode 0600. A
+// file that is already there is never overwritten.
+func CreateKeys(path string) (*Keys, error) {
+	k := NewKeys()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own setting names the file
+	if errors.Is(err, fs.ErrExist) {
+		return ReadKeys(path) // another start was faster
+	}
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(k.master) + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path))); err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	return k, nil
+}
+
+// syncDir makes a new name in dir survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the folder of the operator's own file
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (k *Keys) derive(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, k.master, nil, "propusk "+purpose, sha256.Size)
+	if err != nil {
+		panic(err) // only for lengths that SHA-256 cannot give
+	}
+	return key
+}
+
+// MAC is a keyed fingerprint (HMAC-SHA256) of data for one purpose: equal data
+// can be recognised, and without the master key not even guessed at.
+func (k *Keys) MAC(purpose string, data []byte) []byte {
+	h := hmac.New(sha256.New, k.derive("mac "+purpose))
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+// Seal encrypts plain for one purpose (AES-256-GCM, random nonce in front).
+// What was sealed opens only with the same purpose and bound: give it the
+// identity of the row, so that no row can be passed off as another.
+func (k *Keys) Seal(purpose, bound string, plain []byte) []byte {
+	return k.aead(purpose).Seal(nil, nil, plain, []byte(bound))
+}
+
+// Open decrypts what Seal made.
+func (k *Keys) Open(purpose, bound string, sealed []byte) ([]byte, error) {
+	plain, err := k.aead(purpose).Open(nil, nil, sealed, []byte(bound))
+	if err != nil {
+		return nil, errors.New("sealed data does not open: another master key, or it was changed")
+	}
+	return plain, nil
+}
+
+func (k *Keys) aead(purpose string) cipher.AEAD {
+	block, err := aes.NewCipher(k.derive("seal " + purpose))
+	if err != nil {
+		panic(err) // only for key lengths that derive does not give
+	}
+	gcm, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // only for block sizes that AES does not have
+	}
+	return gcm
+}

@@ -1,0 +1,257 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"propusk/internal/account"
+	"propusk/internal/api"
+)
+
+// front is what every request passes on its way in and every answer on its way
+// out, in this order: request id → client address → security headers → panic
+// guard → CORS → pages of other origins → deadline → the face; then metrics and
+// the one log line.
+type front struct {
+	o        Options
+	crossing *http.CrossOriginProtection
+	cors     map[string]bool
+	headers  map[string][]string
+	seconds  *prometheus.HistogramVec
+	panics   prometheus.Counter
+}
+
+func newFront(o Options, reg *prometheus.Registry) (*front, error) {
+	f := &front{o: o, crossing: http.NewCrossOriginProtection(), cors: map[string]bool{}}
+	for _, origin := range o.CORSOrigins {
+		f.cors[origin] = true
+	}
+	for _, origin := range slices.Concat(o.CORSOrigins, o.OwnOrigins) {
+		if err := f.crossing.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("origin %s: %w", origin, err)
+		}
+	}
+	f.headers = map[string][]string{
+		"X-Content-Type-Options":     {"nosniff"},
+		"Referrer-Policy":            {"no-referrer"},
+		"X-Frame-Options":            {"DENY"},
+		"Content-Security-Policy":    {"default-src 'none'; frame-ancestors 'none'"},
+		"Cross-Origin-Opener-Policy": {"same-origin"},
+	}
+	if o.HTTPS {
+		f.headers["Strict-Transport-Security"] = []string{"max-age=63072000; includeSubDomains"}
+	}
+	f.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "propusk", Name: "http_request_seconds", Help: "Time to answer, by route, method and status.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"route", "method", "status"})
+	f.panics = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "propusk", Name: "panics_total", Help: "Handlers that panicked."})
+	for _, c := range []prometheus.Collector{f.seconds, f.panics} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	trace := &api.Trace{Route: "none"}
+	caller := account.Caller{
+		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(),
+	}
+	if caller.IP.IsValid() && contains(f.o.TrustedNetworks, caller.IP) {
+		caller.Kind = account.Network
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	ctx = account.WithCaller(api.WithTrace(ctx, trace), caller)
+	r = r.WithContext(ctx)
+	rec := &recorder{ResponseWriter: w}
+	h := w.Header()
+	for k, v := range f.headers {
+		h[k] = v
+	}
+	h.Set("X-Request-Id", caller.RequestID)
+	f.guarded(rec, r, trace)
+	f.account(r, rec, trace, caller, time.Since(begun))
+}
+
+// guarded turns a panic into a 500, so that one request cannot end the others.
+func (f *front) guarded(w *recorder, r *http.Request, trace *api.Trace) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		f.panics.Inc()
+		trace.Err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		if w.status == 0 {
+			err := trace.Err
+			f.o.API.WriteError(w, r, api.ErrPanic)
+			trace.Err = err
+		}
+	}()
+	if origin := r.Header.Get("Origin"); len(f.cors) > 0 && f.allowOrigin(w, r, origin) {
+		return
+	}
+	if err := f.crossing.Check(r); err != nil {
+		f.o.API.WriteError(w, r, api.ErrCrossOrigin)
+		return
+	}
+	f.o.API.ServeHTTP(w, r)
+}
+
+// allowOrigin lets pages of the listed origins read answers, and nobody else.
+// It answers a preflight itself.
+func (f *front) allowOrigin(w http.ResponseWriter, r *http.Request, origin string) (answered bool) {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	if !f.cors[origin] {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", "ETag, Location, Retry-After, X-Request-Id, Idempotent-Replayed")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept-Language, If-Match, Idempotency-Key")
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// account writes the one log line of a request, and counts it.
+func (f *front) account(r *http.Request, rec *recorder, trace *api.Trace, caller account.Caller, took time.Duration) {
+	status := rec.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	method := r.Method
+	if !slices.Contains(knownMethods, method) {
+		method = "other" // a label must not be a stranger's choice
+	}
+	f.seconds.WithLabelValues(trace.Route, method, statusText(status)).Observe(took.Seconds())
+	level := slog.LevelInfo
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs,
+		slog.String("method", method), slog.String("route", trace.Route), slog.Int("status", status),
+		slog.Float64("ms", float64(took.Microseconds())/1000), slog.Int("bytes", rec.bytes),
+		slog.String("ip", caller.IP.String()), slog.String("request_id", caller.RequestID))
+	if trace.UserID != "" {
+		attrs = append(attrs, slog.String("user_id", trace.UserID))
+	}
+	if trace.Code != "" {
+		attrs = append(attrs, slog.String("code", trace.Code))
+	}
+	if trace.Err != nil {
+		level = slog.LevelError
+		if status == http.StatusServiceUnavailable {
+			level = slog.LevelWarn
+		}
+		attrs = append(attrs, slog.String("error", trace.Err.Error()))
+	}
+	f.o.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} //nolint:gochecknoglobals // a constant list
+
+func statusText(status int) string {
+	return string([]byte{byte('0' + status/100%10), byte('0' + status/10%10), byte('0' + status%10)}) //nolint:gosec // each is a digit
+}
+
+func newRequestID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return hex.EncodeToString(b[:])
+}
+
+// userAgent takes at most 256 bytes of valid UTF-8 from a header that anyone
+// can fill with anything.
+func userAgent(r *http.Request) string {
+	ua := r.UserAgent()
+	if len(ua) > 256 {
+		ua = ua[:256]
+	}
+	return strings.ToValidUTF8(ua, "")
+}
+
+// clientIP is the address that the request came from: the peer of the
+// connection, unless that is a trusted proxy. Then it is the right-most address
+// of X-Forwarded-For that is not a trusted proxy itself: what stands to the left
+// of it is the client's own word. At the first thing that is no address, the
+// proxy that passed it on is as far as anybody can see.
+func clientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := plain(peer.Addr())
+	if !contains(trusted, ip) {
+		return ip
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		next, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil || next.Zone() != "" {
+			return ip
+		}
+		if ip = plain(next); !contains(trusted, ip) {
+			return ip
+		}
+	}
+	return ip
+}
+
+func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
+
+func contains(prefixes []netip.Prefix, ip netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// OriginOf gives the origin of a URL, for [Options.OwnOrigins].
+func OriginOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status, bytes int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += n
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
