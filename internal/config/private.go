@@ -94,7 +94,7 @@ func parseSQLite(text, path string) (Database, error) {
 	case path == ":memory:":
 		return Database{Engine: SQLite, Memory: true, url: text}, nil
 	case path == "":
-		return Database{}, errors.New("names no file after sqlite:")
+		return Database{}, errors.New("names no file; write sqlite:PATH")
 	case strings.HasPrefix(path, "//"): // sqlite://data.db would be /data.db
 		return Database{}, errors.New("has slashes too many: write sqlite:relative/path or sqlite:/absolute/path")
 	case strings.HasPrefix(path, "file:"), strings.HasPrefix(path, ":"), strings.ContainsAny(path, "?#"), strings.ContainsFunc(path, unicode.IsControl):

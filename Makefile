@@ -1,0 +1,68 @@
+# make check is what CI runs, and nothing else.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# For each fuzz target.
+FUZZTIME ?= 10s
+# What the binary calls itself; a release sets it.
+VERSION ?=
+
+TOOLS := bin/.tools-$(shell go env GOVERSION)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: format vet lint arrows test ## All that CI checks
+
+.PHONY: test
+test: test-deps ## Run the tests on SQLite and PostgreSQL, with the race detector
+	go test -race ./...
+
+.PHONY: bench
+bench: ## Compare the speed with the bare limits and with peers
+	go run ./bench
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: $(TOOLS) ## Look for faults in the code, its dependencies and the OpenAPI document
+	bin/golangci-lint run
+	scripts/lint-vulnerabilities.sh
+	scripts/lint-openapi.sh
+
+.PHONY: build
+build: ## Build the static binary bin/propusk
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w$(if $(VERSION), -X propusk/internal/cli.Version=$(VERSION))' -o bin/propusk ./cmd/propusk
+
+.PHONY: clean
+clean: ## Remove what make made
+	rm -rf bin .cache tools/openapi/node_modules
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { printf 'not as gofmt writes it:\n%s\n' "$$unformatted"; exit 1; }
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+# -count=1: go test does not see that the imports of other packages changed.
+.PHONY: arrows
+arrows:
+	go test -count=1 -run '^TestOnlyDrawnArrowsExist$$' ./internal/apptest
+
+.PHONY: test-deps
+test-deps:
+	scripts/test-deps.sh
+
+# Built anew for another compiler: an old linter cannot read newer code.
+$(TOOLS): tools/go.mod tools/go.sum
+	cd tools && GOBIN='$(CURDIR)/bin' go install tool
+	touch $@

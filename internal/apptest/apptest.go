@@ -1,0 +1,223 @@
+// Package apptest is a whole service for tests: the real handlers over a fresh
+// database of either engine, with a clock that the test moves and a log that it
+// can read. Tests go through the door that users use: HTTP on a socket. Every
+// answer is held against the OpenAPI document.
+package apptest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"propusk/internal/account"
+	"propusk/internal/api"
+	"propusk/internal/apptest/pgtest"
+	"propusk/internal/db"
+	"propusk/internal/secret"
+	"propusk/internal/server"
+)
+
+// Options are what a test wants other than usual. The zero value is a service
+// with the program's defaults, save for a cheap password hash.
+type Options struct {
+	Policy          func(*account.Policy) // changes the defaults
+	Argon2          secret.Argon2         // of new hashes; zero: the cheapest
+	HashWorkers     int                   // zero: 2
+	HashQueue       int                   // zero: 256
+	Zone            *time.Location        // nil: UTC
+	Languages       []string              // nil: en, ru
+	Literals        bool
+	TrustedNetworks []netip.Prefix
+	TrustedProxies  []netip.Prefix
+	CORSOrigins     []string
+	DatabaseURL     string // "": a fresh database
+	Keys            *secret.Keys
+	Idle            bool // do not run the background work
+}
+
+// App is a running service.
+type App struct {
+	*Client // of nobody in particular
+	Engine  db.Engine
+	DB      *db.DB
+	Keys    *secret.Keys
+	Service *account.Service
+	Hasher  *secret.Hasher
+	Server  *server.Server
+	Clock   *Clock
+	Log     *Log
+	URL     string // of the database
+}
+
+// Each runs f against a service on each engine.
+func Each(t *testing.T, o Options, f func(t *testing.T, a *App)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		o := o
+		if o.DatabaseURL == "" {
+			o.DatabaseURL = SQLiteURL(t)
+		}
+		f(t, Start(t, o))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		o := o
+		if o.DatabaseURL == "" {
+			o.DatabaseURL = pgtest.URL(t)
+		}
+		f(t, Start(t, o))
+	})
+}
+
+// SQLiteURL names a fresh database file.
+func SQLiteURL(t testing.TB) string {
+	return "sqlite:" + filepath.Join(t.TempDir(), "propusk.db")
+}
+
+// Start runs a service until the test ends.
+func Start(t testing.TB, o Options) *App {
+	t.Helper()
+	ctx := t.Context()
+	a := &App{Clock: NewClock(), Log: &Log{}, Keys: o.Keys, URL: o.DatabaseURL}
+	if a.Keys == nil {
+		a.Keys = secret.NewKeys()
+	}
+	var err error
+	if a.DB, err = db.Open(ctx, db.Options{URL: o.DatabaseURL}); err != nil {
+		t.Fatalf("open database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := a.DB.Close(); err != nil {
+			t.Errorf("close database: %v", err)
+		}
+	})
+	if err := a.DB.Migrate(ctx); err != nil {
+		t.Fatalf("migrate: %v", err)
+	}
+	a.Engine = a.DB.Engine()
+	a.build(t, o)
+	if err := a.Service.Claim(ctx); err != nil {
+		t.Fatalf("claim: %v", err)
+	}
+	a.serve(t, o)
+	return a
+}
+
+func (a *App) build(t testing.TB, o Options) {
+	t.Helper()
+	policy := account.Policy{
+		TokenLifetime: 24 * time.Hour, TokenLifetimeRemembered: 30 * 24 * time.Hour, PasswordMinLength: 8,
+		PasswordBlocklist: true, UserTypes: []string{"ind", "org"}, PhoneRegion: "RU", RegistrationOpen: true,
+		AttemptsPerAccount: 10, AttemptsPerNetwork: 300, AttemptsRefill: time.Minute,
+	}
+	if o.Policy != nil {
+		o.Policy(&policy)
+	}
+	cost := o.Argon2
+	if cost == (secret.Argon2{}) {
+		cost = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
+	}
+	a.Hasher = secret.NewHasher(cost, or(o.HashWorkers, 2), or(o.HashQueue, 256))
+	log := slog.New(slog.NewJSONHandler(a.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a.Service = account.New(account.Options{DB: a.DB, Keys: a.Keys, Hasher: a.Hasher, Log: log, Now: a.Clock.Now, Policy: policy})
+	zone, languages := o.Zone, o.Languages
+	if zone == nil {
+		zone = time.UTC
+	}
+	if languages == nil {
+		languages = []string{"en", "ru"}
+	}
+	ready := server.NewReadiness(a.Service.Ready)
+	face, err := api.New(api.Options{
+		Service: a.Service, Zone: zone, Languages: languages, Version: "test", Literals: o.Literals, Ready: ready.Check,
+	})
+	if err != nil {
+		t.Fatalf("build api: %v", err)
+	}
+	a.Server, err = server.New(server.Options{
+		API: face, Log: log, Ready: ready, TrustedProxies: o.TrustedProxies, TrustedNetworks: o.TrustedNetworks,
+		CORSOrigins: o.CORSOrigins, Collectors: a.Service.Collectors(),
+	})
+	if err != nil {
+		t.Fatalf("build server: %v", err)
+	}
+	a.Client = &Client{contract: newContract(t, face.Document())}
+}
+
+func (a *App) serve(t testing.TB, o Options) {
+	t.Helper()
+	ts := httptest.NewServer(a.Server.Handler())
+	t.Cleanup(ts.Close)
+	a.Client.base = ts.URL
+	a.Client.http = ts.Client()
+	if o.Idle {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { a.Service.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		wg.Wait()
+	})
+}
+
+func or(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return n
+}
+
+// Clock is the service's clock. It stands still until it is moved.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock starts at a fixed instant.
+func NewClock() *Clock {
+	return &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)}
+}
+
+// Now is the time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Move moves the time.
+func (c *Clock) Move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Log is what the service has logged.
+type Log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+var _ io.Writer = (*Log)(nil)
+
+// Write implements [io.Writer].
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// String is everything so far.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
