@@ -61,7 +61,7 @@ const eraseUser = `DELETE FROM users WHERE id = $1 RETURNING version`
 const upsertEmailChange = `
 INSERT INTO email_changes (user_id, email, email_key, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (user_id) DO UPDATE SET email = $2, email_key = $3, created_at = $4, expires_at = $5
-WHERE email_changes.email_key <> $3 OR email_changes.expires_at <= $4`
+WHERE email_changes.email <> $2 OR email_changes.expires_at <= $4`
 
 const deleteEmailChange = `DELETE FROM email_changes WHERE user_id = $1`
 

@@ -80,9 +80,10 @@ func (a *API) mount(routes []route) {
 	description := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		send(w, http.StatusOK, "application/json", a.document)
 	})
-	for path, h := range map[string]http.Handler{
-		"/openapi.json": description, "/docs": docsPage(), "/docs/{asset}": docsAsset(),
-	} {
+	page, asset := newDocs(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.writeError(w, r, errNoSuchPath)
+	}))
+	for path, h := range map[string]http.Handler{"/openapi.json": description, "/docs": page, "/docs/{asset}": asset} {
 		a.paths[path] = []string{http.MethodGet}
 		a.mux.Handle("GET "+path, traced(path, h))
 	}

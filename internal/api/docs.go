@@ -1,10 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
-	"embed"
+	_ "embed"
 	"encoding/binary"
 	"encoding/hex"
 	"io"
@@ -14,8 +13,18 @@ import (
 	"strings"
 )
 
-//go:embed docs/page.html docs/init.js docs/licenses.txt docs/scalar.js.gz
-var docsFiles embed.FS
+// Embedded as texts: a text stays where the program was mapped, a file read
+// from an embed.FS is a copy.
+var (
+	//go:embed docs/page.html
+	docsHTML string
+	//go:embed docs/init.js
+	docsInit string
+	//go:embed docs/licenses.txt
+	docsLicenses string
+	//go:embed docs/scalar.js.gz
+	docsScalar string
+)
 
 // docsPolicy lets the page speak to this origin and to nobody else: the one
 // way out is a link, and takes a click.
@@ -29,69 +38,47 @@ var docsFiles embed.FS
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; " +
 	"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// docsPage serves GET /docs, which shows /openapi.json to people. Browsers ask
-// for it at each visit, because it knows the present names of its assets.
-func docsPage() http.Handler {
+// newDocs gives what serves GET /docs, which shows /openapi.json to people, and
+// GET /docs/{asset}, the scripts of the page and the notices of what is in them.
+// Browsers ask for the page at each visit, because it knows the present names of
+// its assets; those carry a hash of what they hold, so they may be kept for ever.
+func newDocs(notFound http.Handler) (page, asset http.Handler) {
+	const keep = "public, max-age=31536000, immutable"
+	scalar := newDocsFile(docsScalar, "text/javascript; charset=utf-8", keep)
+	scalar.gzipped = true
+	served := map[string]docsFile{}
 	var links []string
-	for name, file := range docsAssets() {
+	for name, file := range map[string]docsFile{
+		"scalar.js":    scalar,
+		"init.js":      newDocsFile(docsInit, "text/javascript; charset=utf-8", keep),
+		"licenses.txt": newDocsFile(docsLicenses, "text/plain; charset=utf-8", keep),
+	} {
+		served[file.urlName(name)] = file
 		links = append(links, "{"+name+"}", "/docs/"+file.urlName(name))
 	}
-	page := strings.NewReplacer(links...).Replace(string(readDocs("page.html")))
-	return newDocsFile([]byte(page), "text/html; charset=utf-8", "no-cache")
-}
-
-// docsAsset serves GET /docs/{asset}: the scripts of the page and the notices
-// of what is in them.
-func docsAsset() http.Handler {
-	served := make(map[string]docsFile)
-	for name, file := range docsAssets() {
-		served[file.urlName(name)] = file
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	html := strings.NewReplacer(links...).Replace(docsHTML)
+	return newDocsFile(html, "text/html; charset=utf-8", "no-cache"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		file, ok := served[r.PathValue("asset")]
 		if !ok {
-			http.NotFound(w, r)
+			notFound.ServeHTTP(w, r)
 			return
 		}
 		file.ServeHTTP(w, r)
 	})
 }
 
-// docsAssets is the assets by the names under which page.html refers to them.
-// Their URLs carry a hash of what they hold, so they may be kept for ever.
-func docsAssets() map[string]docsFile {
-	const keep = "public, max-age=31536000, immutable"
-	scalar := newDocsFile(readDocs("scalar.js.gz"), "text/javascript; charset=utf-8", keep)
-	scalar.gzipped = true
-	return map[string]docsFile{
-		"scalar.js":    scalar,
-		"init.js":      newDocsFile(readDocs("init.js"), "text/javascript; charset=utf-8", keep),
-		"licenses.txt": newDocsFile(readDocs("licenses.txt"), "text/plain; charset=utf-8", keep),
-	}
-}
-
-// readDocs cannot fail on a name that the embed line above lists, and any
-// other is a mistake that must not get past the first test.
-func readDocs(name string) []byte {
-	body, err := docsFiles.ReadFile("docs/" + name)
-	if err != nil {
-		panic(err)
-	}
-	return body
-}
-
 // docsFile is one response of the reference page. With gzipped, body is in
 // gzip form.
 type docsFile struct {
-	body         []byte
+	body         string
 	gzipped      bool
 	contentType  string
 	cacheControl string
 	hash         string // hex SHA-256 of body
 }
 
-func newDocsFile(body []byte, contentType, cacheControl string) docsFile {
-	sum := sha256.Sum256(body)
+func newDocsFile(body string, contentType, cacheControl string) docsFile {
+	sum := sha256.Sum256([]byte(body))
 	return docsFile{body: body, contentType: contentType, cacheControl: cacheControl, hash: hex.EncodeToString(sum[:])}
 }
 
@@ -134,19 +121,19 @@ func (f docsFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Content-Encoding", "gzip")
 	}
 	header.Set("Content-Length", strconv.Itoa(len(f.body)))
-	_, _ = w.Write(f.body) // The reader is gone: nobody is left to tell.
+	_, _ = io.WriteString(w, f.body) // The reader is gone: nobody is left to tell.
 }
 
 // serveInflated streams, since the bundle is several megabytes and this is
 // open to anybody. The length is the last four bytes of the gzip form (RFC
 // 1952, section 2.3.1).
 func (f docsFile) serveInflated(w http.ResponseWriter, r *http.Request) {
-	size := binary.LittleEndian.Uint32(f.body[len(f.body)-4:])
+	size := binary.LittleEndian.Uint32([]byte(f.body[len(f.body)-4:]))
 	w.Header().Set("Content-Length", strconv.FormatUint(uint64(size), 10))
 	if r.Method == http.MethodHead {
 		return
 	}
-	plain, err := gzip.NewReader(bytes.NewReader(f.body))
+	plain, err := gzip.NewReader(strings.NewReader(f.body))
 	if err != nil {
 		panic(err) // The body is part of the program, and TestDocsBundle reads all of it.
 	}

@@ -20,8 +20,9 @@ import (
 
 var docsServer = sync.OnceValue(func() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /docs", docsPage())
-	mux.Handle("GET /docs/{asset}", docsAsset())
+	page, asset := newDocs(http.NotFoundHandler())
+	mux.Handle("GET /docs", page)
+	mux.Handle("GET /docs/{asset}", asset)
 	return mux
 })
 

@@ -17,37 +17,35 @@ import (
 // The codes of the face itself: what is wrong with a request before any rule
 // has looked at it, and what is wrong with us.
 const (
-	codeNotFound        account.Code = "not_found"
-	codeNotAllowed      account.Code = "method_not_allowed"
-	codeInvalidJSON     account.Code = "invalid_json"
-	codeWrongType       account.Code = "wrong_type"
-	codeUnknownField    account.Code = "unknown_field"
-	codeDuplicateField  account.Code = "duplicate_field"
-	codeMediaType       account.Code = "unsupported_media_type"
-	codeTooLarge        account.Code = "body_too_large"
-	codeBodyTooSlow     account.Code = "body_incomplete"
-	codeHeaderInvalid   account.Code = "header_invalid"
-	codeCrossOrigin     account.Code = "cross_origin"
-	codeInternal        account.Code = "internal_error"
-	codeUnavailable     account.Code = "unavailable"
-	codeNoResourceThere account.Code = "asset_not_found"
+	codeNotFound       account.Code = "not_found"
+	codeNotAllowed     account.Code = "method_not_allowed"
+	codeInvalidJSON    account.Code = "invalid_json"
+	codeWrongType      account.Code = "wrong_type"
+	codeUnknownField   account.Code = "unknown_field"
+	codeDuplicateField account.Code = "duplicate_field"
+	codeMediaType      account.Code = "unsupported_media_type"
+	codeTooLarge       account.Code = "body_too_large"
+	codeBodyTooSlow    account.Code = "body_incomplete"
+	codeHeaderInvalid  account.Code = "header_invalid"
+	codeCrossOrigin    account.Code = "cross_origin"
+	codeInternal       account.Code = "internal_error"
+	codeUnavailable    account.Code = "unavailable"
 )
 
 var codes = map[account.Code]account.Words{ //nolint:gochecknoglobals // a constant table
-	codeNotFound:        {EN: "There is nothing at this path. The API is described at /docs.", RU: "По этому пути ничего нет. Описание API — на странице /docs."},
-	codeNotAllowed:      {EN: "This path does not take that method; the Allow header lists those that it takes.", RU: "Этот путь не принимает такой метод; допустимые перечислены в заголовке Allow."},
-	codeInvalidJSON:     {EN: "The body is not one valid JSON object in UTF-8.", RU: "Тело запроса — не один корректный объект JSON в UTF-8."},
-	codeWrongType:       {EN: "A value has the wrong JSON type.", RU: "Значение имеет не тот тип JSON."},
-	codeUnknownField:    {EN: "The body holds a field that is not known here. Known are: {known}.", RU: "В теле запроса есть неизвестное поле. Известны: {known}."},
-	codeDuplicateField:  {EN: "A field stands in the body twice.", RU: "Одно из полей указано в теле запроса дважды."},
-	codeMediaType:       {EN: "The body must be sent as {want}, in UTF-8 and not compressed.", RU: "Тело запроса должно быть передано как {want}, в UTF-8 и без сжатия."},
-	codeTooLarge:        {EN: "The body is larger than {max} KiB.", RU: "Тело запроса больше {max} КиБ."},
-	codeBodyTooSlow:     {EN: "The body did not arrive whole or in time.", RU: "Тело запроса пришло не полностью или слишком медленно."},
-	codeHeaderInvalid:   {EN: "The header {header} cannot be read.", RU: "Заголовок {header} не удаётся разобрать."},
-	codeCrossOrigin:     {EN: "A page of another origin may not do this.", RU: "Странице с другого источника это не разрешено."},
-	codeInternal:        {EN: "Something went wrong on our side. The request's id helps the operator to find out what.", RU: "На нашей стороне произошла ошибка. Идентификатор запроса поможет оператору найти причину."},
-	codeUnavailable:     {EN: "The service cannot do this right now. Nothing is lost; try again in a moment.", RU: "Сейчас сервис не может этого сделать. Ничего не потеряно; повторите попытку чуть позже."},
-	codeNoResourceThere: {EN: "There is no such file.", RU: "Такого файла нет."},
+	codeNotFound:       {EN: "There is nothing at this path. The API is described at /docs.", RU: "По этому пути ничего нет. Описание API — на странице /docs."},
+	codeNotAllowed:     {EN: "This path does not take that method; the Allow header lists those that it takes.", RU: "Этот путь не принимает такой метод; допустимые перечислены в заголовке Allow."},
+	codeInvalidJSON:    {EN: "The body is not one valid JSON object in UTF-8.", RU: "Тело запроса — не один корректный объект JSON в UTF-8."},
+	codeWrongType:      {EN: "A value has the wrong JSON type.", RU: "Значение имеет не тот тип JSON."},
+	codeUnknownField:   {EN: "The body holds a field that is not known here. Known are: {known}.", RU: "В теле запроса есть неизвестное поле. Известны: {known}."},
+	codeDuplicateField: {EN: "A field stands in the body twice.", RU: "Одно из полей указано в теле запроса дважды."},
+	codeMediaType:      {EN: "The body must be sent as {want}, in UTF-8 and not compressed.", RU: "Тело запроса должно быть передано как {want}, в UTF-8 и без сжатия."},
+	codeTooLarge:       {EN: "The body is larger than {max} KiB.", RU: "Тело запроса больше {max} КиБ."},
+	codeBodyTooSlow:    {EN: "The body did not arrive whole or in time.", RU: "Тело запроса пришло не полностью или слишком медленно."},
+	codeHeaderInvalid:  {EN: "The header {header} cannot be read.", RU: "Заголовок {header} не удаётся разобрать."},
+	codeCrossOrigin:    {EN: "A page of another origin may not do this.", RU: "Странице с другого источника это не разрешено."},
+	codeInternal:       {EN: "Something went wrong on our side. The request's id helps the operator to find out what.", RU: "На нашей стороне произошла ошибка. Идентификатор запроса поможет оператору найти причину."},
+	codeUnavailable:    {EN: "The service cannot do this right now. Nothing is lost; try again in a moment.", RU: "Сейчас сервис не может этого сделать. Ничего не потеряно; повторите попытку чуть позже."},
 }
 
 // failure is an error that the face itself answers with.

@@ -137,8 +137,10 @@ func (a *Answer) Code() string {
 // Fields gives the codes of the fields at fault, by name.
 func (a *Answer) Fields() map[string]string {
 	var e struct {
-		Data   struct{ Fields map[string]struct{ Code string } } `json:"data"`
-		Fields map[string]struct{ Code string }                  `json:"fields"`
+		Data struct {
+			Fields map[string]struct{ Code string }
+		} `json:"data"`
+		Fields map[string]struct{ Code string } `json:"fields"`
 	}
 	_ = json.Unmarshal(a.Body, &e, json.MatchCaseInsensitiveNames(true)) // as above
 	out := map[string]string{}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -76,7 +77,17 @@ func serve(r *run, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	return s.Run(ctx, func(main, ops net.Addr) { greet(r, cfg, in, main, ops) })
+	return s.Run(ctx, func(main, ops net.Addr) {
+		greet(r, cfg, in, main, ops)
+		go tidyUp()
+	})
+}
+
+// tidyUp gives back the memory that only the start needed. Pools let go of what
+// they hold at the second collection.
+func tidyUp() {
+	debug.FreeOSMemory()
+	debug.FreeOSMemory()
 }
 
 func apiOptions(cfg config.Config, service *account.Service, ready func(context.Context) error) api.Options {
