@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"propusk/internal/account"
 )
 
 // document makes the OpenAPI 3.1 document from the routes and the types on the
@@ -28,7 +30,8 @@ func document(o Options, routes []route) ([]byte, error) {
 			Title: "Propusk", Version: o.Version,
 			Description: "User management and authentication: register, log in by e-mail address or name, get a token, tell other services whose token it is.\n\n" +
 				"Answers are JSend: `{\"status\":\"success\",\"data\":…}`. Errors carry a stable `code`, a `message` in the language of `Accept-Language` (English, Russian), " +
-				"and every field that is at fault; with `Accept: application/problem+json` they come as RFC 9457.",
+				"and every field that is at fault; with `Accept: application/problem+json` they come as RFC 9457.\n\n" +
+				errorTable(),
 			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			Contact: &huma.Contact{Name: "The operator of this instance"},
 		},
@@ -65,6 +68,19 @@ func document(o Options, routes []route) ([]byte, error) {
 		return nil, fmt.Errorf("openapi document: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// errorTable lists every code in Markdown. It is prose and no enum: a new code
+// must not break a client that was generated before.
+func errorTable() string {
+	all := maps.Clone(codes)
+	maps.Copy(all, account.Codes)
+	var b strings.Builder
+	b.WriteString("## Error codes\n\n| code | meaning |\n|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, all[code].EN)
+	}
+	return b.String()
 }
 
 func setOperation(item *huma.PathItem, method string, op *huma.Operation) {

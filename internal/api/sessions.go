@@ -34,7 +34,7 @@ type sessionData struct {
 	SessionID       string   `json:"session_id" format:"uuid"`
 	UserID          string   `json:"user_id" format:"uuid"`
 	UserRole        string   `json:"user_role" example:"Verified"`
-	AMR             []string `json:"amr" doc:"How its owner proved himself (RFC 8176)." example:"[\"pwd\"]"`
+	AMR             []string `json:"amr" nullable:"false" doc:"How its owner proved himself (RFC 8176)." example:"[\"pwd\"]"`
 	Created         string   `json:"created" format:"date-time"`
 	AuthenticatedAt string   `json:"authenticated_at" format:"date-time" doc:"The last proof of identity."`
 	ExpiresAt       string   `json:"expires_at" format:"date-time"`

@@ -15,7 +15,7 @@ type registerRequest struct {
 	Username      string  `json:"username" doc:"2 to 64 characters, without @. Case and look-alike letters do not make another name." example:"egor228"`
 	Password      secret  `json:"password" doc:"8 to 256 characters; common ones, and those made of the account's own data, are refused." example:"corAl-Teapot-93-lantern"`
 	Email         string  `json:"email" doc:"Kept as typed, compared without regard to case." example:"citymodz@yandex.com"`
-	ContactNumber *string `json:"contact_number,omitempty" doc:"A phone number in international or local form." example:"+79853553825"`
+	ContactNumber *string `json:"contact_number,omitempty" nullable:"true" doc:"A phone number in international or local form." example:"+79853553825"`
 }
 
 type registered struct {
@@ -73,7 +73,7 @@ type userData struct {
 	Email         string  `json:"email" example:"AGUREZ@yandex.com"`
 	UserType      string  `json:"user_type" example:"ind"`
 	Username      string  `json:"username" example:"egor228"`
-	ContactNumber *string `json:"contact_number" doc:"E.164; null where there is none." example:"+79853553825"`
+	ContactNumber *string `json:"contact_number" nullable:"true" doc:"E.164; null where there is none." example:"+79853553825"`
 	UserRole      string  `json:"user_role" doc:"Not_Verifyed, Verified, Admin, or another." example:"Not_Verifyed"`
 	Created       string  `json:"created" format:"date-time" example:"2024-12-15T15:48:46.195517+03:00"`
 	Updated       string  `json:"updated" format:"date-time" example:"2024-12-15T21:01:34.382072+03:00"`
@@ -108,15 +108,15 @@ func (a *API) readUser(r *request) (reply, error) {
 	return reply{data: d, etag: u.ETag()}, nil
 }
 
-// readOnly are the fields of a user that may come back as they were read.
-type readOnly struct {
+// ReadOnly are the fields of a user that may come back as they were read.
+type ReadOnly struct {
 	ID       *string `json:"id,omitempty" doc:"Read-only: may be present if it equals the present value." example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
 	UserRole *string `json:"user_role,omitempty" doc:"Read-only: may be present if it equals the present value." example:"Not_Verifyed"`
 	Created  *string `json:"created,omitempty" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T15:48:46.195517+03:00"`
 	Updated  *string `json:"updated,omitempty" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T21:01:34.382072+03:00"`
 }
 
-func (o readOnly) compare() map[string]func(account.UserData) bool {
+func (o ReadOnly) compare() map[string]func(account.UserData) bool {
 	m := map[string]func(account.UserData) bool{}
 	if o.ID != nil {
 		m["id"] = func(u account.UserData) bool { return *o.ID == u.ID }
@@ -143,9 +143,9 @@ type replaceRequest struct {
 	Username        string  `json:"username" example:"egor228"`
 	Password        *secret `json:"password,omitempty" doc:"Left out, it stays as it is. A new one ends every other session."`
 	Email           string  `json:"email" doc:"Takes effect at once where the present one was never proven; otherwise once the new one is proven too." example:"AGUREZ@yandex.com"`
-	ContactNumber   *string `json:"contact_number,omitempty" doc:"Left out or null: none." example:"+79853553825"`
+	ContactNumber   *string `json:"contact_number,omitempty" nullable:"true" doc:"Left out or null: none." example:"+79853553825"`
 	CurrentPassword *secret `json:"current_password,omitempty" doc:"The caller's own password: needed to change password or e-mail address where the last proof of identity is older than 15 minutes."`
-	readOnly
+	ReadOnly
 }
 
 func (a *API) replaceUser(r *request, in *replaceRequest) (reply, error) {
@@ -170,7 +170,7 @@ type patchRequest struct {
 	Email           opt[string] `json:"email,omitzero"`
 	ContactNumber   opt[string] `json:"contact_number,omitzero" doc:"null removes it."`
 	CurrentPassword *secret     `json:"current_password,omitempty" doc:"See PUT."`
-	readOnly
+	ReadOnly
 }
 
 func (a *API) patchUser(r *request, in *patchRequest) (reply, error) {
