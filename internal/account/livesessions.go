@@ -95,8 +95,11 @@ func (l *liveSessions) size() int {
 	return len(l.byHash)
 }
 
+// trusted also says no when the clock was set back by as much: how long ago we
+// heard is not known then.
 func (l *liveSessions) trusted(now time.Time) bool {
-	return !l.shared || db.Micros(now)-l.heard.Load() < staleAfter.Microseconds()
+	ago := time.Duration(db.Micros(now)-l.heard.Load()) * time.Microsecond
+	return !l.shared || ago.Abs() < staleAfter
 }
 
 func (l *liveSessions) get(hash secret.Hash) *liveSession {
@@ -203,14 +206,25 @@ func (l *liveSessions) sweep(now time.Time, idle time.Duration) (unwritten []*li
 	return unwritten
 }
 
+// inMemory gives a session that memory knows to be live; nil where it does not.
+// Memory is believed only when it says yes: another process may have seen the
+// session in use where this one has not.
+func (s *Service) inMemory(now time.Time, hash secret.Hash) *liveSession {
+	if !s.live.trusted(now) {
+		return nil
+	}
+	ls := s.live.get(hash)
+	if ls == nil || ls.stale.Load() || !ls.valid(now, s.policy.TokenIdle) {
+		return nil
+	}
+	return ls
+}
+
 // liveSession finds the session of a token, in memory or in the database; nil
 // where there is none.
 func (s *Service) liveSession(ctx context.Context, now time.Time, hash secret.Hash) (*liveSession, error) {
-	trusted := s.live.trusted(now)
-	if trusted {
-		if ls := s.live.get(hash); ls != nil && !ls.stale.Load() {
-			return ls, nil
-		}
+	if ls := s.inMemory(now, hash); ls != nil {
+		return ls, nil
 	}
 	for range 4 {
 		generation := s.live.now()
@@ -222,7 +236,7 @@ func (s *Service) liveSession(ctx context.Context, now time.Time, hash secret.Ha
 		if err != nil {
 			return nil, fmt.Errorf("load session: %w", err)
 		}
-		if ls == nil || !trusted || s.live.put(ls, generation) {
+		if ls == nil || s.live.put(ls, generation) { // also when not trusted: its use must count
 			return ls, nil
 		}
 	}

@@ -22,6 +22,8 @@ WHERE s.user_id = $1 AND u.disabled_at IS NULL`
 
 const deleteSession = `DELETE FROM sessions WHERE id = $1 AND user_id = $2`
 
+const deleteExpired = `DELETE FROM sessions WHERE token_hash = $1 AND (expires_at <= $2 OR last_seen_at <= $3)`
+
 const deleteSessionsOf = `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`
 
 const updateLastSeen = `UPDATE sessions SET last_seen_at = $1 WHERE token_hash = $2 AND last_seen_at < $1`

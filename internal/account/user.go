@@ -124,7 +124,7 @@ func (s *Service) tryChange(ctx context.Context, caller Caller, id string, w *us
 	if err != nil {
 		return err
 	}
-	if w.Password.Set || p.email.key != u.emailKey {
+	if w.Password.Set || !sameMailbox(p.email.address, u.Email) {
 		if err := s.proveForChange(ctx, caller, w); err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 	now := s.now()
 	next := u
 	next.set(p)
-	pending := p.email.key != u.emailKey && !u.emailVerifiedAt.IsZero()
+	pending := !sameMailbox(p.email.address, u.Email) && !u.emailVerifiedAt.IsZero()
 	if pending { // a proven address gives way only to a proven one
 		next.Email, next.emailKey = u.Email, u.emailKey
 	}
@@ -238,6 +238,20 @@ func (s *Service) useProof(ctx context.Context, now time.Time, w *userWrite) err
 		return nil
 	}
 	return s.db.Tx(ctx, func(tx *db.Tx) error { return w.proof.use(ctx, tx, now) })
+}
+
+// sameMailbox tells whether two spellings differ in nothing but the case of
+// ASCII letters. That is narrower than having the same key: "straße" and
+// "strasse" are one key, so that nobody registers beside the other, but two
+// mailboxes, and the proof of one is none of the other.
+func sameMailbox(a, b string) bool {
+	lower := func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}
+	return strings.Map(lower, a) == strings.Map(lower, b)
 }
 
 func changedFields(a, b userRow) (names []string) {

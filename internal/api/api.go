@@ -134,6 +134,7 @@ type Trace struct {
 	UserID string
 	Code   string
 	Err    error // a fault of ours, to be logged once
+	Quiet  bool  // a success is worth a log line only to who debugs: it is asked too often
 }
 
 type traceKey struct{}

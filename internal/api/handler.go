@@ -52,7 +52,7 @@ func body[In any](f func(r *request, in *In) (reply, error)) handlerFunc {
 func (a *API) handler(rt route, path string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		trace := traceOf(hr)
-		trace.Route = path
+		trace.Route, trace.Quiet = path, rt.quiet
 		r := &request{Request: hr, api: a, caller: account.CallerFrom(hr.Context())}
 		if rt.access != public {
 			if err := r.authenticate(rt.access); err != nil {

@@ -9,7 +9,8 @@ type route struct {
 	paths   []string // the first is the one to use; the others are the seed's
 	access  access
 	handle  handlerFunc
-	status  int // of success
+	status  int  // of success
+	quiet   bool // a success is not logged, only counted
 	id      string
 	tag     string
 	summary string
@@ -39,7 +40,7 @@ func (a *API) routes() []route {
 				"and a disabled account get the same answer.",
 			in: loginRequest{}, out: tokenData{}, refuses: []int{401, 429},
 		}, {
-			method: "GET", paths: []string{"/auth/session"}, access: token, handle: a.session, status: ok,
+			method: "GET", paths: []string{"/auth/session"}, access: token, handle: a.session, status: ok, quiet: true,
 			id: "getSession", tag: "session", summary: "Check a token",
 			about: "Whose token this is, since when, how its owner proved himself, and until when it lives.",
 			out:   sessionData{},
@@ -85,10 +86,10 @@ func (a *API) routes() []route {
 			about:   "Erases the account, its sessions and everything else of it. Needs a proof of identity that is at most 15 minutes old.",
 			headers: []string{"If-Match"}, refuses: []int{403, 404, 412},
 		}, {
-			method: "GET", paths: []string{"/healthz"}, access: public, handle: a.health, status: ok,
+			method: "GET", paths: []string{"/healthz"}, access: public, handle: a.health, status: ok, quiet: true,
 			id: "healthz", tag: "operation", summary: "The process lives", about: "Says nothing of what it depends on.",
 		}, {
-			method: "GET", paths: []string{"/readyz"}, access: public, handle: a.readiness, status: ok,
+			method: "GET", paths: []string{"/readyz"}, access: public, handle: a.readiness, status: ok, quiet: true,
 			id: "readyz", tag: "operation", summary: "The service can serve", about: "503 while it is stopping, or while its database does not answer.",
 		}, {
 			method: "GET", paths: []string{"/openapi.json"}, access: public, status: ok, // handle: see mount

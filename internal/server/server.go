@@ -176,7 +176,7 @@ func (s *Server) serveMain(l net.Listener) error {
 }
 
 func (s *Server) stop(ctx context.Context) error {
-	s.o.Log.InfoContext(ctx, "stopping", slog.Duration("at_most", s.o.ShutdownTimeout))
+	s.o.Log.InfoContext(ctx, "stopping", slog.String("at_most", s.o.ShutdownTimeout.String()))
 	s.o.Ready.stopping.Store(true)
 	s.main.SetKeepAlivesEnabled(false)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.ShutdownTimeout)
