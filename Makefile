@@ -8,6 +8,9 @@ FUZZTIME ?= 10s
 # What the binary calls itself; a release sets it.
 VERSION ?=
 
+# Compiled as for the tests, so that the dependencies are compiled only once.
+RACE := GOFLAGS="$${GOFLAGS:-} -race"
+
 TOOLS := bin/.tools-$(shell go env GOVERSION)
 
 .DEFAULT_GOAL := help
@@ -33,9 +36,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 
 .PHONY: lint
 lint: $(TOOLS) ## Look for faults in the code, its dependencies and the OpenAPI document
-	bin/golangci-lint run
-	scripts/lint-vulnerabilities.sh
-	scripts/lint-openapi.sh
+	$(RACE) bin/golangci-lint run
+	$(RACE) scripts/lint-vulnerabilities.sh
+	$(RACE) scripts/lint-openapi.sh
 
 .PHONY: build
 build: ## Build the static binary bin/propusk
@@ -51,12 +54,12 @@ format:
 
 .PHONY: vet
 vet:
-	go vet ./...
+	go vet -race ./...
 
 # -count=1: go test does not see that the imports of other packages changed.
 .PHONY: arrows
 arrows:
-	go test -count=1 -run '^TestOnlyDrawnArrowsExist$$' ./internal/apptest
+	go test -race -count=1 -run '^TestOnlyDrawnArrowsExist$$' ./internal/apptest
 
 .PHONY: test-deps
 test-deps:

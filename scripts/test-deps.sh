@@ -4,13 +4,13 @@
 # that were skipped for it would look as if they had passed.
 set -euo pipefail
 
-# A line for each: the Debian package, what it is for, and a command that says
-# whether it is there.
-missing=()
-need() { # PACKAGE PURPOSE COMMAND...
-	"${@:3}" >/dev/null 2>&1 || { missing+=("$1"); reasons+="  $1: $2"$'\n'; }
+# need PACKAGES PURPOSE COMMAND... notes the Debian packages when the command,
+# which looks for what they bring, fails.
+need() {
+	local packages
+	read -ra packages <<<"$1"
+	"${@:3}" >/dev/null 2>&1 || { missing+=("${packages[@]}"); reasons+="  $1: $2"$'\n'; }
 }
-reasons=''
 
 has_postgres() {
 	[ -n "${PROPUSK_TEST_POSTGRES:-}" ] && return
@@ -22,12 +22,16 @@ has_postgres() {
 	return 1
 }
 
+compiles() {
+	echo '#include <stdlib.h>' | "${CC:-gcc}" -fsyntax-only -xc -
+}
+
 check() {
 	missing=() reasons=''
-	need postgresql 'the tests run on PostgreSQL too' has_postgres
-	need gcc 'the race detector needs a C compiler' eval 'command -v "${CC:-gcc}"'
-	if [ "$(uname -s)" = Linux ]; then # elsewhere its tests are not built
-		need strace 'some tests watch which files the program syncs' command -v strace
+	need postgresql 'the tests run on PostgreSQL too (or on a server of yours, if PROPUSK_TEST_POSTGRES holds its postgres:// URL)' has_postgres
+	need 'gcc libc6-dev' 'the race detector needs a C compiler' compiles
+	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
+		need strace 'some tests watch what the program asks of the system' command -v strace
 	fi
 	[ "${#missing[@]}" -eq 0 ]
 }
@@ -54,6 +58,6 @@ if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
 fi
 cat >&2 <<TEXT
 test-deps: programs that the tests need are missing:
-${reasons}Install them with your system's package manager (on Debian and Ubuntu: apt-get install ${missing[*]}), or let PROPUSK_TEST_POSTGRES hold the postgres:// URL of a server on which the tests may create schemas, then run this again.
+${reasons}Install them with your system's package manager (on Debian and Ubuntu: apt-get install ${missing[*]}) and run this again.
 TEXT
 exit 1

@@ -142,10 +142,12 @@ func (s *Service) endOwn(ctx context.Context, caller Caller, action Action, sess
 	return s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			n, err := tx.Exec(ctx, deleteSession, sessionID, caller.UserID)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
-			}
-			if n == 0 {
+			case n == 0 && action == logout: // it ended between our check of the token and now
+				return errTokenInvalid
+			case n == 0:
 				return refuse(NotFound, CodeSessionNotFound)
 			}
 			if err := s.authorize(ctx, tx, now, caller, action, caller.UserID, map[string]string{"session_id": sessionID}); err != nil {

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/text/language"
-
 	"propusk/internal/account"
 )
 
@@ -35,7 +33,6 @@ type API struct {
 	service  *account.Service
 	zone     *time.Location
 	langs    []string
-	matcher  language.Matcher
 	literals bool
 	ready    func(context.Context) error
 	mux      *http.ServeMux
@@ -49,11 +46,6 @@ func New(o Options) (*API, error) {
 		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready,
 		mux: http.NewServeMux(), paths: map[string][]string{},
 	}
-	var tags []language.Tag
-	for _, l := range o.Languages {
-		tags = append(tags, language.Make(l))
-	}
-	a.matcher = language.NewMatcher(tags)
 	routes := a.routes()
 	var err error
 	if a.document, err = document(o, routes); err != nil {

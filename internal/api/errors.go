@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"math"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -182,9 +184,10 @@ func (f *failure) problem(lang, requestID string) problem {
 func wantsProblem(r *http.Request) bool {
 	for _, v := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(v, ",") {
-			mediaType, params, _ := strings.Cut(part, ";")
-			if strings.EqualFold(strings.TrimSpace(mediaType), "application/problem+json") {
-				return !strings.Contains(strings.ReplaceAll(params, " ", ""), "q=0") || strings.Contains(params, "0.")
+			mediaType, params, err := mime.ParseMediaType(part)
+			if err == nil && mediaType == "application/problem+json" {
+				weight, err := strconv.ParseFloat(params["q"], 64)
+				return params["q"] == "" || err == nil && weight > 0
 			}
 		}
 	}
@@ -192,20 +195,21 @@ func wantsProblem(r *http.Request) bool {
 }
 
 // language picks the language of an answer: English when neither is asked for,
-// if it is on offer.
+// if it is on offer. Only the language itself counts: a matcher that knows which
+// languages people often read besides their own gives Russian to whoever asks for
+// Kazakh.
 func (a *API) language(r *http.Request) string {
-	asked := r.Header.Get("Accept-Language")
-	if asked != "" && len(asked) <= 256 { // the parser's work grows with the length
-		if tags, _, err := language.ParseAcceptLanguage(asked); err == nil && len(tags) > 0 {
-			if _, i, confidence := a.matcher.Match(tags...); confidence > language.No {
-				return a.langs[i]
+	asked := strings.Join(r.Header.Values("Accept-Language"), ",")
+	if len(asked) <= 256 { // the parser's work grows with the length
+		tags, _, _ := language.ParseAcceptLanguage(asked) // of what cannot be parsed, none
+		for _, tag := range tags {
+			if base, _, _ := tag.Raw(); slices.Contains(a.langs, base.String()) {
+				return base.String()
 			}
 		}
 	}
-	for _, l := range a.langs {
-		if l == "en" {
-			return l
-		}
+	if slices.Contains(a.langs, "en") {
+		return "en"
 	}
 	return a.langs[0]
 }

@@ -40,6 +40,7 @@ type Options struct {
 	DatabaseURL     string // "": a fresh database
 	Keys            *secret.Keys
 	Idle            bool // do not run the background work
+	Debug           bool // log everything; token checks then take the long way
 }
 
 // App is a running service.
@@ -124,7 +125,11 @@ func (a *App) build(t testing.TB, o Options) {
 		cost = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
 	}
 	a.Hasher = secret.NewHasher(cost, or(o.HashWorkers, 2), or(o.HashQueue, 256))
-	log := slog.New(slog.NewJSONHandler(a.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	level := slog.LevelInfo
+	if o.Debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewJSONHandler(a.Log, &slog.HandlerOptions{Level: level}))
 	a.Service = account.New(account.Options{DB: a.DB, Keys: a.Keys, Hasher: a.Hasher, Log: log, Now: a.Clock.Now, Policy: policy})
 	zone, languages := o.Zone, o.Languages
 	if zone == nil {

@@ -102,7 +102,7 @@ func (a *Answer) Want(t testing.TB, status int, code ...string) *Answer {
 }
 
 type envelope struct {
-	Status  string    `json:"status"`
+	Status  any       `json:"status"` // a number in RFC 9457
 	Code    string    `json:"code"`
 	Data    jsonValue `json:"data"`
 	Message string    `json:"message"`

@@ -52,6 +52,13 @@ func newContract(t testing.TB, document []byte) *contract {
 	return c
 }
 
+// Check holds an answer that came another way than by [Client.Do] against the
+// OpenAPI document.
+func (c *Client) Check(t testing.TB, r *http.Request, a *Answer) {
+	t.Helper()
+	c.contract.check(t, r, &http.Response{StatusCode: a.Status, Header: a.Header, Request: r}, a.Body)
+}
+
 // check holds an answer against the document. What stands outside of it (a path
 // or a method that it does not have, the docs page) must still be an envelope.
 func (c *contract) check(t testing.TB, r *http.Request, res *http.Response, body []byte) {

@@ -4,11 +4,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 
 	"github.com/alecthomas/kong"
 
@@ -35,16 +35,13 @@ type Streams struct {
 // commands is the grammar of the command line.
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the service."`
-	Dev     devCmd     `cmd:"" help:"Run a throwaway instance on loopback: everything in memory, no token needed, weak passwords taken."`
-	User    userCmd    `cmd:"" help:"Look after users."`
-	Session sessionCmd `cmd:"" help:"Look after sessions."`
-	Config  configCmd  `cmd:"" help:"Look at the configuration."`
+	Dev     devCmd     `cmd:"" help:"Run a throwaway instance on this machine alone: in memory, no token needed, weak passwords taken."`
+	User    userCmd    `cmd:"" help:"Look after users: add, list, show, role, disable, enable, delete."`
+	Session sessionCmd `cmd:"" help:"Look after sessions: list, revoke."`
+	Config  configCmd  `cmd:"" help:"Look at the configuration: check."`
 	OpenAPI openapiCmd `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
-
-// errUsage marks an error whose cure is another command line.
-var errUsage = errors.New("usage")
 
 // run is what a command gets.
 type run struct {
@@ -52,53 +49,49 @@ type run struct {
 	ctx context.Context //nolint:containedctx // kong hands commands one value; each passes it on as an argument
 }
 
+// helpShown is what kong's Exit panics with.
+type helpShown struct{ code int }
+
 // Main runs the program with args (without its name) until it is done or ctx
 // ends, and gives the exit code.
 func Main(ctx context.Context, args []string, s Streams) (code int) {
 	var c commands
-	exited := -1
-	parser, err := kong.New(&c, kong.Name("propusk"), kong.Writers(s.Out, s.Err), kong.UsageOnError(),
-		kong.Description("User management and authentication: one small service that registers people, logs them in, and tells other services whose token it is."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.Exit(func(code int) { exited = code; panic(errUsage) }))
+	parser, err := kong.New(&c, kong.Name("propusk"), kong.Description(description), kong.Writers(s.Out, s.Err),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100}),
+		kong.Exit(func(code int) { panic(helpShown{code}) }))
 	if err != nil {
 		fmt.Fprintln(s.Err, "propusk:", err)
 		return exitFailure
 	}
 	defer func() { // kong ends the program after --help by its Exit
-		if p := recover(); p != nil {
-			if exited < 0 {
-				panic(p)
-			}
-			code = exited
+		switch p := recover().(type) {
+		case nil:
+		case helpShown:
+			code = p.code
+		default:
+			panic(p)
 		}
 	}()
+	layOut(parser.Model)
+	k, err := parser.Parse(habits(args))
+	if err != nil {
+		return misused(parser, s.Err, err)
+	}
+	return complain(s.Err, k.Run(&run{Streams: s, ctx: ctx}))
+}
+
+// habits turns what people type out of habit into what the grammar knows.
+func habits(args []string) []string {
 	if len(args) == 0 {
-		args = []string{"--help"}
+		return []string{"--help"}
 	}
-	k, err := parser.Parse(args)
-	if err == nil {
-		err = k.Run(&run{Streams: s, ctx: ctx})
-	} else {
-		err = fmt.Errorf("%w\nSee propusk --help.", err) //nolint:revive,staticcheck // for people
-		fmt.Fprintln(s.Err, "propusk:", err)
-		return exitUsage
+	switch args[0] {
+	case "help":
+		return append(slices.Clone(args[1:]), "--help")
+	case "--version", "-version", "-V", "-v":
+		return append([]string{"version"}, args[1:]...)
 	}
-	var problems *config.Problems
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &problems):
-		fmt.Fprintln(s.Err, "propusk: the configuration has problems:")
-		fmt.Fprintln(s.Err, problems.Error())
-		return exitUsage
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(s.Err, "propusk:", err)
-		return exitUsage
-	default:
-		fmt.Fprintln(s.Err, "propusk:", err)
-		return exitFailure
-	}
+	return args
 }
 
 type versionCmd struct{}
@@ -119,7 +112,7 @@ func (versionCmd) Run(r *run) error {
 }
 
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Print the settings in force, with secrets masked; fail if any is wrong."`
+	Check configCheckCmd `cmd:"" help:"Print the settings in force as a configuration file, with secrets masked; fail if any is wrong."`
 }
 
 type configCheckCmd struct{ config.Flags }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os/user"
 	"path/filepath"
 
 	"propusk/internal/account"
@@ -21,6 +20,7 @@ type instance struct {
 	db      *db.DB
 	service *account.Service
 	data    string // where everything is, for people
+	made    bool   // everything was made just now
 }
 
 func (i *instance) close() { _ = i.db.Close() }
@@ -57,7 +57,7 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 		}
 		return nil, err
 	}
-	return &instance{db: d, service: service, data: whereabouts(cfg, made)}, nil
+	return &instance{db: d, service: service, data: whereabouts(cfg, made), made: made}, nil
 }
 
 func policy(cfg config.Config) account.Policy {
@@ -111,15 +111,6 @@ func absolute(path string) string {
 		return abs
 	}
 	return path
-}
-
-// operator is whoever can run the program on its own data.
-func operator() account.Caller {
-	c := account.Caller{Kind: account.Operator, UserAgent: "propusk " + Version}
-	if u, err := user.Current(); err == nil {
-		c.UserAgent += " as " + u.Username
-	}
-	return c
 }
 
 // document is the OpenAPI document, which needs no database.

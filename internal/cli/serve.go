@@ -115,15 +115,20 @@ func serverOptions(cfg config.Config, log *slog.Logger, face *api.API, ready *se
 	return o
 }
 
-// warn says at the start what an operator may not have meant.
+// warn says at the start what an operator may not have meant, or may miss.
 func warn(ctx context.Context, log *slog.Logger, cfg config.Config) {
-	if cfg.Mode != config.Dev && len(cfg.TrustedNetworks) > 0 {
+	if cfg.Mode == config.Dev {
+		return
+	}
+	if len(cfg.TrustedNetworks) > 0 {
 		log.WarnContext(ctx, "callers from the trusted networks read and change every user without a token",
 			slog.Any("trusted_networks", cfg.TrustedNetworks))
 	}
+	level := slog.LevelInfo
 	if !cfg.SMTP.IsZero() || !cfg.SMS.IsZero() {
-		log.WarnContext(ctx, "this version does not send messages yet: they wait in the outbox")
+		level = slog.LevelWarn
 	}
+	log.Log(ctx, level, "this version does not send messages yet: they wait in the outbox")
 }
 
 // greet tells in three lines where the service listens, where its data is, and
@@ -135,16 +140,28 @@ func greet(r *run, cfg config.Config, in *instance, main, ops net.Addr) {
 	}
 	opsAt := "off"
 	if ops != nil {
-		opsAt = "http://" + ops.String()
+		opsAt = "http://" + asAsked(cfg.OpsListen, ops)
 	}
-	base := scheme + "://" + reachable(main)
+	docs := scheme + "://" + reachable(main) + "/docs"
 	data := "in memory; it ends with the process"
-	next := "replay the seed against " + base + ", or log in as \"username\" with \"pass12345\"; the API is described at " + base + "/docs"
+	next := docs + " shows the API; no call needs a token here, and \"username\" with the password \"pass12345\" can log in"
 	if cfg.Mode != config.Dev {
 		data = in.data
-		next = "register somebody (" + base + "/docs shows how); make an administrator with: propusk user add --user-role Admin"
+		next = docs + " shows how to register and log in; for an administrator: propusk user add --user-role=Admin --username=NAME --email=ADDRESS"
 	}
-	fmt.Fprintf(r.Out, "propusk %s listens on %s://%s (operations: %s)\ndata: %s\nnext: %s\n", Version, scheme, main, opsAt, data, next)
+	fmt.Fprintf(r.Out, "propusk %s listens on %s://%s (operations: %s)\ndata: %s\nnext: %s\n",
+		Version, scheme, asAsked(cfg.Listen, main), opsAt, data, next)
+}
+
+// asAsked is the address as it was asked for, with the port that it came to be:
+// the system calls 0.0.0.0 [::], which looks like another one.
+func asAsked(asked string, a net.Addr) string {
+	host, _, err := net.SplitHostPort(asked)
+	_, port, err2 := net.SplitHostPort(a.String())
+	if err != nil || err2 != nil || host == "" {
+		return a.String()
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // reachable is an address to try from here: a wildcard is no destination.

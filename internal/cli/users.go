@@ -2,18 +2,14 @@ package cli
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/term"
 
 	"propusk/internal/account"
 	"propusk/internal/config"
@@ -21,60 +17,47 @@ import (
 )
 
 type userCmd struct {
-	Add     userAddCmd     `cmd:"" help:"Make a user. The password is asked for, or read from standard input."`
+	Add     userAddCmd     `cmd:"" help:"Make a user and print the new id. The password is asked for, or is the first line of standard input."`
 	List    userListCmd    `cmd:"" help:"List users, the oldest first."`
-	Show    userShowCmd    `cmd:"" help:"Show a user."`
+	Show    userShowCmd    `cmd:"" help:"Show a user as JSON."`
 	Role    userRoleCmd    `cmd:"" help:"Give a user another role."`
 	Disable userDisableCmd `cmd:"" help:"Shut a user out; every session ends."`
 	Enable  userEnableCmd  `cmd:"" help:"Let a disabled user in again."`
-	Delete  userDeleteCmd  `cmd:"" help:"Erase a user and everything that is his."`
-}
-
-// tool runs f with the rules over the configured database, as an operator.
-func tool(r *run, flags config.Flags, f func(ctx context.Context, s *account.Service, as account.Caller) error) error {
-	cfg, err := config.Load(flags, r.Environ, os.ReadFile, config.Tool)
-	if err != nil {
-		return err
-	}
-	in, err := open(r.ctx, cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer in.close()
-	return f(r.ctx, in.service, operator())
-}
-
-// onUser runs f on the user whom ref names.
-func onUser(r *run, flags config.Flags, ref string, f func(context.Context, *account.Service, account.Caller, account.UserData) error) error {
-	return tool(r, flags, func(ctx context.Context, s *account.Service, as account.Caller) error {
-		u, err := s.FindUser(ctx, as, ref)
-		if err != nil {
-			return err
-		}
-		return f(ctx, s, as, u)
-	})
+	Delete  userDeleteCmd  `cmd:"" help:"Erase a user and everything that belongs to the account."`
 }
 
 type userAddCmd struct {
-	Username      string `required:"" help:"2 to 64 characters, without @."`
-	Email         string `required:"" help:"E-mail address."`
-	ContactNumber string `help:"Phone number."`
-	UserType      string `help:"One of the user types; the first of them if not given."`
-	UserRole      string `help:"Role; Not_Verifyed if not given, Verified with --verified."`
+	Username      string `required:"" placeholder:"NAME" help:"2 to 64 characters, without @."`
+	Email         string `required:"" placeholder:"ADDRESS" help:"E-mail address."`
+	ContactNumber string `placeholder:"NUMBER" help:"Phone number."`
+	UserType      string `placeholder:"TYPE" help:"One of --user-types; the first of them if not given."`
+	UserRole      string `placeholder:"ROLE" help:"Not_Verifyed, Verified, Admin, or a role of your own. Not_Verifyed if not given, Verified with --verified."`
 	Verified      bool   `help:"The e-mail address counts as proven."`
-	PasswordStdin bool   `help:"Read the password from the first line of standard input, without asking."`
-	Generate      bool   `help:"Make up a password and print it."`
+	PasswordStdin bool   `xor:"password" help:"Take the first line of standard input as the password, even on a terminal."`
+	Generate      bool   `xor:"password" help:"Make a password up, and print it on the line after the id."`
 	config.Flags
 }
 
-// Run makes a user and prints his id.
+// Run makes a user.
 func (c *userAddCmd) Run(r *run) error {
-	password, err := c.password(r)
+	cfg, err := config.Load(c.Flags, r.Environ, os.ReadFile, config.Tool)
 	if err != nil {
 		return err
 	}
-	return tool(r, c.Flags, func(ctx context.Context, s *account.Service, as account.Caller) error {
-		id, err := s.CreateUser(ctx, as, account.Registration{
+	if err := checkRole(c.UserRole); err != nil {
+		return err
+	}
+	password := secret.NewToken()
+	if !c.Generate {
+		if password, err = readPassword(r, !c.PasswordStdin); err != nil {
+			return err
+		}
+	}
+	return tool(r, cfg, func(d *desk) error {
+		if d.data != "" { // there was nothing here: somebody in the wrong folder should see that
+			fmt.Fprintln(r.Err, "made a new database:", d.data)
+		}
+		id, err := d.service.CreateUser(d.ctx, d.as, account.Registration{
 			UserType: c.UserType, Username: c.Username, Password: password, Email: c.Email, ContactNumber: c.ContactNumber,
 		}, c.UserRole, c.Verified)
 		if err != nil {
@@ -88,110 +71,116 @@ func (c *userAddCmd) Run(r *run) error {
 	})
 }
 
-// password never comes from the command line: others on the machine could read
-// it there.
-func (c *userAddCmd) password(r *run) (account.Secret, error) {
-	if c.Generate {
-		return secret.NewToken(), nil
+// checkRole refuses what looks like a role of ours and is none: whoever types
+// "admin" means Admin, and would be told that all went well.
+func checkRole(role string) error {
+	for _, ours := range []string{account.RoleNotVerified, account.RoleVerified, account.RoleAdmin} {
+		if role != ours && (strings.EqualFold(role, ours) || ours == account.RoleNotVerified && strings.EqualFold(role, "Not_Verified")) {
+			return usageError(fmt.Sprintf("there is no role %s; did you mean %s?", role, ours))
+		}
 	}
-	if f, ok := r.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !c.PasswordStdin { //nolint:gosec // a file descriptor fits an int
-		fmt.Fprint(r.Err, "Password: ")
-		b, err := term.ReadPassword(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
-		fmt.Fprintln(r.Err)
-		return account.NewSecret(string(b)), err
-	}
-	line, err := bufio.NewReader(io.LimitReader(r.In, 64<<10)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return account.Secret{}, err
-	}
-	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
-	if line == "" {
-		return account.Secret{}, fmt.Errorf("%w: give the password on standard input, or use --generate", errUsage)
-	}
-	return account.NewSecret(line), nil
+	return nil
 }
 
 type userListCmd struct {
 	JSON  bool   `name:"json" help:"One JSON object a line."`
-	After string `help:"Id of the last user of the page before."`
-	Limit int    `default:"100" help:"At most so many."`
+	Limit int    `default:"100" placeholder:"N" help:"At most so many; 0 for all. Default: 100."`
+	After string `placeholder:"ID" help:"Begin after the user with this id."`
 	config.Flags
 }
 
 // Run lists users.
 func (c *userListCmd) Run(r *run) error {
-	return tool(r, c.Flags, func(ctx context.Context, s *account.Service, as account.Caller) error {
-		users, err := s.Users(ctx, as, c.After, c.Limit)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			for _, u := range users {
-				if err := printUser(r.Out, u); err != nil {
-					return err
-				}
+	if c.Limit < 0 {
+		return usageError("--limit: must be 0 or more")
+	}
+	return onData(r, c.Flags, func(d *desk) error {
+		var rows [][]string
+		last, more, err := c.each(d, func(u account.UserData) error {
+			if c.JSON {
+				return d.printUser(u)
 			}
+			rows = append(rows, []string{u.ID, u.Username, u.Email, u.UserType, u.Role, yesNo(u.Disabled), d.time(u.CreatedAt)})
 			return nil
-		}
-		return table(r.Out, "ID\tUSERNAME\tE-MAIL\tTYPE\tROLE\tDISABLED\tCREATED", users, func(u account.UserData) string {
-			return strings.Join([]string{u.ID, u.Username, u.Email, u.UserType, u.Role, yesNo(u.Disabled), u.CreatedAt.Format(timeFormat)}, "\t")
 		})
+		if err == nil && !c.JSON {
+			err = table(r.Out, []string{"ID", "USERNAME", "E-MAIL", "TYPE", "ROLE", "DISABLED", "CREATED"}, rows)
+		}
+		if err == nil && more {
+			fmt.Fprintf(r.Err, "There are more: go on with --after=%s, or list all with --limit=0.\n", last)
+		}
+		return err
 	})
 }
 
-const timeFormat = "2006-01-02T15:04:05Z07:00"
+const listPage = 1000
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
+// each calls f for the users that were asked for, and tells the last of them and
+// whether there are more.
+func (c *userListCmd) each(d *desk, f func(account.UserData) error) (last string, more bool, err error) {
+	last = c.After
+	for n := 0; ; {
+		page := listPage
+		if c.Limit > 0 {
+			page = min(page, c.Limit-n+1) // one more than is shown, to know whether it exists
+		}
+		users, err := d.service.Users(d.ctx, d.as, last, page)
+		if err != nil {
+			if last != "" {
+				err = fmt.Errorf("users after %s: %w", last, err)
+			}
+			return "", false, err
+		}
+		for _, u := range users {
+			if n == c.Limit && c.Limit > 0 {
+				return last, true, nil
+			}
+			if err := f(u); err != nil {
+				return "", false, err
+			}
+			n, last = n+1, u.ID
+		}
+		if len(users) < page {
+			return last, false, nil
+		}
 	}
-	return "no"
 }
 
-// table prints rows under a heading. Names are people's own choice, but hold no
-// control characters: see account.
-func table[T any](w io.Writer, head string, rows []T, line func(T) string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, head)
-	for _, row := range rows {
-		fmt.Fprintln(t, line(row))
-	}
-	return t.Flush()
-}
+// apiTime is the form of an instant in the API.
+const apiTime = "2006-01-02T15:04:05.000000-07:00"
 
-func printUser(w io.Writer, u account.UserData) error {
+// printUser prints what the API tells of a user, and whether he is disabled.
+func (d *desk) printUser(u account.UserData) error {
+	var number *string
+	if u.ContactNumber != "" {
+		number = &u.ContactNumber
+	}
 	b, err := json.Marshal(struct {
-		ID            string `json:"id"`
-		Email         string `json:"email"`
-		UserType      string `json:"user_type"`
-		Username      string `json:"username"`
-		ContactNumber string `json:"contact_number,omitzero"`
-		UserRole      string `json:"user_role"`
-		Disabled      bool   `json:"disabled"`
-		Created       string `json:"created"`
-		Updated       string `json:"updated"`
-	}{u.ID, u.Email, u.UserType, u.Username, u.ContactNumber, u.Role, u.Disabled, u.CreatedAt.Format(timeFormat), u.UpdatedAt.Format(timeFormat)},
-		jsontext.EscapeForHTML(false))
+		ID            string  `json:"id"`
+		Email         string  `json:"email"`
+		UserType      string  `json:"user_type"`
+		Username      string  `json:"username"`
+		ContactNumber *string `json:"contact_number"`
+		UserRole      string  `json:"user_role"`
+		Created       string  `json:"created"`
+		Updated       string  `json:"updated"`
+		Disabled      bool    `json:"disabled"`
+	}{
+		u.ID, u.Email, u.UserType, u.Username, number, u.Role,
+		u.CreatedAt.In(d.zone).Format(apiTime), u.UpdatedAt.In(d.zone).Format(apiTime), u.Disabled,
+	}, jsontext.EscapeForHTML(false))
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
+	_, err = fmt.Fprintf(d.Out, "%s\n", b)
 	return err
-}
-
-// named is the argument of commands on one user.
-type named struct {
-	User string `arg:"" help:"Id, e-mail address or username."`
-	config.Flags
 }
 
 type userShowCmd struct{ named }
 
 // Run prints a user as JSON.
 func (c *userShowCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(_ context.Context, _ *account.Service, _ account.Caller, u account.UserData) error {
-		return printUser(r.Out, u)
-	})
+	return onUser(r, c.Flags, c.User, (*desk).printUser)
 }
 
 type userRoleCmd struct {
@@ -202,24 +191,20 @@ type userRoleCmd struct {
 
 // Run gives the user a role.
 func (c *userRoleCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(ctx context.Context, s *account.Service, as account.Caller, u account.UserData) error {
-		return done(r, u, "has the role "+c.Role, s.SetRole(ctx, as, u.ID, c.Role))
-	})
-}
-
-func done(r *run, u account.UserData, what string, err error) error {
-	if err == nil {
-		_, err = fmt.Fprintf(r.Out, "%s (%s) %s\n", u.Username, u.ID, what)
+	if err := checkRole(c.Role); err != nil {
+		return err
 	}
-	return err
+	return onUser(r, c.Flags, c.User, func(d *desk, u account.UserData) error {
+		return d.confirm(u, "now has the role "+c.Role, d.service.SetRole(d.ctx, d.as, u.ID, c.Role))
+	})
 }
 
 type userDisableCmd struct{ named }
 
 // Run disables the user.
 func (c *userDisableCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(ctx context.Context, s *account.Service, as account.Caller, u account.UserData) error {
-		return done(r, u, "is disabled; a running service knows within a second", s.DisableUser(ctx, as, u.ID))
+	return onUser(r, c.Flags, c.User, func(d *desk, u account.UserData) error {
+		return d.confirm(u, "is disabled; a running service knows within a second", d.service.DisableUser(d.ctx, d.as, u.ID))
 	})
 }
 
@@ -227,8 +212,8 @@ type userEnableCmd struct{ named }
 
 // Run enables the user.
 func (c *userEnableCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(ctx context.Context, s *account.Service, as account.Caller, u account.UserData) error {
-		return done(r, u, "is enabled", s.EnableUser(ctx, as, u.ID))
+	return onUser(r, c.Flags, c.User, func(d *desk, u account.UserData) error {
+		return d.confirm(u, "is enabled; old sessions stay ended", d.service.EnableUser(d.ctx, d.as, u.ID))
 	})
 }
 
@@ -239,56 +224,17 @@ type userDeleteCmd struct {
 
 // Run erases the user.
 func (c *userDeleteCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(ctx context.Context, s *account.Service, as account.Caller, u account.UserData) error {
+	return onUser(r, c.Flags, c.User, func(d *desk, u account.UserData) error {
 		if !c.Yes {
-			fmt.Fprintf(r.Err, "Erase %s (%s, %s)? This cannot be undone. Type yes: ", u.Username, u.Email, u.ID)
-			line, _ := bufio.NewReader(io.LimitReader(r.In, 64)).ReadString('\n')
+			fmt.Fprintf(r.Err, "Erase %s (%s, %s)? This cannot be undone. Type yes: ", u.Username, harmless(u.Email), u.ID)
+			line, err := bufio.NewReader(io.LimitReader(r.In, 64)).ReadString('\n')
+			if err != nil { // nobody ended the line
+				fmt.Fprintln(r.Err)
+			}
 			if strings.TrimSpace(line) != "yes" {
-				return fmt.Errorf("%w: nothing was erased", errUsage)
+				return errors.New("nothing was erased")
 			}
 		}
-		return done(r, u, "is erased", s.DeleteUser(ctx, as, u.ID, nil))
-	})
-}
-
-type sessionCmd struct {
-	List   sessionListCmd   `cmd:"" help:"List the live sessions of a user."`
-	Revoke sessionRevokeCmd `cmd:"" help:"End sessions of a user."`
-}
-
-type sessionListCmd struct{ named }
-
-// Run lists the sessions of a user.
-func (c *sessionListCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(ctx context.Context, s *account.Service, as account.Caller, u account.UserData) error {
-		sessions, err := s.SessionsOf(ctx, as, u.ID)
-		if err != nil {
-			return err
-		}
-		return table(r.Out, "ID\tCREATED\tLAST SEEN\tEXPIRES\tIP\tUSER AGENT", sessions, func(s account.Session) string {
-			return strings.Join([]string{
-				s.ID, s.CreatedAt.Format(timeFormat), s.LastSeenAt.Format(timeFormat), s.ExpiresAt.Format(timeFormat), s.IP, s.UserAgent,
-			}, "\t")
-		})
-	})
-}
-
-type sessionRevokeCmd struct {
-	Session string `help:"Id of the only session to end; all of the user's if not given."`
-	named
-}
-
-// Run ends sessions.
-func (c *sessionRevokeCmd) Run(r *run) error {
-	return onUser(r, c.Flags, c.User, func(ctx context.Context, s *account.Service, as account.Caller, u account.UserData) error {
-		n, err := s.RevokeSessions(ctx, as, u.ID, c.Session)
-		if err != nil {
-			return err
-		}
-		if n == 0 && c.Session != "" {
-			return errors.New("the user has no such session")
-		}
-		_, err = fmt.Fprintf(r.Out, "%d ended; a running service knows within a second\n", n)
-		return err
+		return d.confirm(u, "is erased", d.service.DeleteUser(d.ctx, d.as, u.ID, nil))
 	})
 }

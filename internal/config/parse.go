@@ -59,7 +59,8 @@ func uniqueListOf[T comparable](parse func(string) (T, error)) func(string) ([]T
 func oneOf[T ~string](choices ...T) func(string) (T, error) {
 	return func(text string) (T, error) {
 		if !slices.Contains(choices, T(text)) {
-			return "", fmt.Errorf("%s is none of %v", quote(text), choices)
+			names := strings.Trim(fmt.Sprint(choices), "[]") // none of them has a space
+			return "", fmt.Errorf("%s is not one of %s", quote(text), strings.ReplaceAll(names, " ", ", "))
 		}
 		return T(text), nil
 	}

@@ -52,9 +52,12 @@ type DB struct {
 	path    string // of the SQLite file; "" in memory and for PostgreSQL
 	dsn     string // of SQLite, for a connection that may write
 	pool    *sql.DB
-	writer  *writer // SQLite only: the one connection that writes
+	writer  *writer       // SQLite only: the one connection that writes
+	readers chan struct{} // SQLite only: a place for each connection that reads
 	stmts   sync.Map
 	closers []func()
+
+	migrating sync.Mutex
 }
 
 // Open opens the database and proves that it answers. It changes nothing in
@@ -98,8 +101,11 @@ func (d *DB) Ping(ctx context.Context) error {
 
 // Tx runs fn in one transaction and commits it when fn gives nil. When Tx gives
 // nil, the commit is durable; when it gives an error, nothing of fn has
-// happened, save for [ErrUnavailable] from PostgreSQL, where a connection lost
-// during the commit leaves that open.
+// happened, save for [ErrUnavailable] from PostgreSQL and for a ctx that ended
+// meanwhile: a connection lost during the commit leaves that open.
+//
+// A statement that fails, other than by [ErrNotFound], ends the transaction:
+// later ones give the same error, and so does Tx even where fn gives nil.
 //
 // fn may run more than once, so it must keep its results in variables that it
 // sets anew on each run. Inside fn there is no hashing, network or sleep: on
@@ -111,10 +117,32 @@ func (d *DB) Tx(ctx context.Context, fn func(*Tx) error) error {
 	return d.txPostgres(ctx, fn)
 }
 
-// Tx is a running transaction.
+// Tx is a running transaction. It is of no use after fn has returned.
 type Tx struct {
 	exec   preparer
 	engine Engine
+	failed error // the first statement's error, or that all is over
+}
+
+var errOver = errors.New("the transaction is over")
+
+// run is one run of fn. PostgreSQL refuses every statement after one that has
+// failed, and SQLite would go on; here both refuse, so that a rule which works
+// on one engine works on the other.
+func (t *Tx) run(fn func(*Tx) error) error {
+	defer func() { t.failed = errOver }()
+	if err := fn(t); err != nil {
+		return err
+	}
+	return t.failed
+}
+
+func (t *Tx) classify(err error) error {
+	err = classify(err)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		t.failed = err
+	}
+	return err
 }
 
 // preparer gives a statement ready to run on the transaction's connection.
@@ -125,19 +153,33 @@ type preparer interface {
 
 // Exec implements [Querier].
 func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	return affected(t.exec.exec(t.ctx(ctx), query, args))
+	if t.failed != nil {
+		return 0, t.failed
+	}
+	res, err := t.exec.exec(t.ctx(ctx), query, args)
+	if err != nil {
+		return 0, t.classify(err)
+	}
+	n, err := res.RowsAffected()
+	return n, t.classify(err)
 }
 
 // QueryRow implements [Querier].
 func (t *Tx) QueryRow(ctx context.Context, query string, args []any, dest ...any) error {
+	if t.failed != nil {
+		return t.failed
+	}
 	rows, err := t.exec.query(t.ctx(ctx), query, args)
-	return scanOne(rows, err, dest)
+	return scanOne(rows, err, t.classify, dest)
 }
 
 // Query implements [Querier].
 func (t *Tx) Query(ctx context.Context, query string, args []any, each func(func(...any) error) error) error {
+	if t.failed != nil {
+		return t.failed
+	}
 	rows, err := t.exec.query(t.ctx(ctx), query, args)
-	return scanAll(rows, err, each)
+	return scanAll(rows, err, t.classify, each)
 }
 
 // A cancelled statement would roll back the whole of SQLite's transaction, and
@@ -161,20 +203,48 @@ func (d *DB) Exec(ctx context.Context, query string, args ...any) (n int64, err 
 
 // QueryRow implements [Querier].
 func (d *DB) QueryRow(ctx context.Context, query string, args []any, dest ...any) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
 	rows, err := d.query(ctx, query, args)
-	return scanOne(rows, err, dest)
+	return scanOne(rows, err, classify, dest)
 }
 
 // Query implements [Querier].
 func (d *DB) Query(ctx context.Context, query string, args []any, each func(func(...any) error) error) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
 	rows, err := d.query(ctx, query, args)
-	return scanAll(rows, err, each)
+	return scanAll(rows, err, classify, each)
+}
+
+// enter waits for one of SQLite's readers as long as ctx lasts; database/sql,
+// which is told nothing of ctx there, would wait for ever.
+func (d *DB) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return classify(err)
+	}
+	if d.readers == nil {
+		return nil
+	}
+	select {
+	case d.readers <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return classify(ctx.Err())
+	}
+}
+
+func (d *DB) leave() {
+	if d.readers != nil {
+		<-d.readers
+	}
 }
 
 func (d *DB) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	if d.engine == Postgres { // pgx keeps prepared statements itself
 		return d.pool.QueryContext(ctx, query, args...)
 	}
@@ -193,15 +263,7 @@ func (d *DB) query(ctx context.Context, query string, args []any) (*sql.Rows, er
 	return s.(*sql.Stmt).QueryContext(ctx, args...)
 }
 
-func affected(res sql.Result, err error) (int64, error) {
-	if err != nil {
-		return 0, classify(err)
-	}
-	n, err := res.RowsAffected()
-	return n, classify(err)
-}
-
-func scanOne(rows *sql.Rows, err error, dest []any) error {
+func scanOne(rows *sql.Rows, err error, classify func(error) error, dest []any) error {
 	if err != nil {
 		return classify(err)
 	}
@@ -220,7 +282,7 @@ func scanOne(rows *sql.Rows, err error, dest []any) error {
 	return classify(rows.Err())
 }
 
-func scanAll(rows *sql.Rows, err error, each func(func(...any) error) error) error {
+func scanAll(rows *sql.Rows, err error, classify func(error) error, each func(func(...any) error) error) error {
 	if err != nil {
 		return classify(err)
 	}

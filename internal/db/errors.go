@@ -66,10 +66,10 @@ func classifySQLite(err *sqlite.Error) error {
 	}
 }
 
-// sqliteIndex takes "users_email_key" from "… UNIQUE constraint failed:
-// users.email_key (2067)".
+// sqliteIndex takes "users_email_key" from "constraint failed: UNIQUE constraint
+// failed: users.email_key (2067)".
 func sqliteIndex(msg string) string {
-	_, name, _ := strings.Cut(msg, "constraint failed: ")
+	_, name, _ := strings.Cut(msg, "UNIQUE constraint failed: ")
 	name, _, _ = strings.Cut(name, " ")
 	name, _, _ = strings.Cut(name, ",")
 	return strings.ReplaceAll(name, ".", "_")

@@ -74,7 +74,7 @@ func (d *DB) tryPostgres(ctx context.Context, fn func(*Tx) error) error {
 		return classify(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
-	if err := fn(&Tx{exec: pgTx{tx}, engine: Postgres}); err != nil {
+	if err := (&Tx{exec: pgTx{tx}, engine: Postgres}).run(fn); err != nil {
 		return err
 	}
 	return classify(tx.Commit())

@@ -55,6 +55,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*DB, error) {
 	if readers == 0 {
 		readers = 4
 	}
+	d.readers = make(chan struct{}, readers)
 	d.pool.SetMaxOpenConns(readers)
 	d.pool.SetMaxIdleConns(readers)
 	if err := d.Ping(ctx); err != nil {

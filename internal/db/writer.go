@@ -26,12 +26,15 @@ type writer struct {
 	closed  bool
 }
 
+// job is a transaction in the queue. Its fn runs on its caller's goroutine,
+// while the writer's waits: so a panic, or the end of that goroutine, is the
+// caller's own, stack and all.
 type job struct {
-	ctx   context.Context
-	fn    func(*Tx) error
-	err   error
-	panic any
-	done  chan struct{}
+	ctx  context.Context
+	turn chan *Tx      // gives the transaction to the caller
+	ran  chan struct{} // closed when fn has ended
+	done chan struct{} // closed when err holds the outcome
+	err  error
 }
 
 func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
@@ -44,22 +47,38 @@ func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
 	return w, nil
 }
 
-// do hands fn to the writer and waits for its commit. Once taken, a
+// do waits for the writer, runs fn, and waits for its commit. Once begun, a
 // transaction runs to its end whatever becomes of ctx, so that its outcome is
 // always known.
 func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
+	j := &job{ctx: ctx, turn: make(chan *Tx), ran: make(chan struct{}), done: make(chan struct{})}
 	if err := w.hand(ctx, j); err != nil {
 		return err
 	}
-	<-j.done
-	if j.panic != nil {
-		panic(j.panic)
+	select {
+	case tx := <-j.turn:
+		j.run(tx, fn)
+	case <-j.done: // it never came to that
 	}
 	return j.err
 }
 
+// errBroken stands for a fn that did not return.
+var errBroken = errors.New("the transaction's function did not return")
+
+func (j *job) run(tx *Tx, fn func(*Tx) error) {
+	j.err = errBroken
+	defer func() {
+		close(j.ran)
+		<-j.done
+	}()
+	j.err = tx.run(fn)
+}
+
 func (w *writer) hand(ctx context.Context, j *job) error {
+	if err := ctx.Err(); err != nil {
+		return classify(err)
+	}
 	w.closing.RLock()
 	defer w.closing.RUnlock()
 	if w.closed {
@@ -69,10 +88,7 @@ func (w *writer) hand(ctx context.Context, j *job) error {
 	case w.jobs <- j:
 		return nil
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fmt.Errorf("%w: too many writers wait", ErrUnavailable)
-		}
-		return ctx.Err()
+		return fmt.Errorf("wait for the writer: %w", classify(ctx.Err()))
 	}
 }
 
@@ -150,14 +166,16 @@ func (w *writer) begin(ctx context.Context) error {
 // runJob runs one transaction inside a savepoint. The error that it gives is
 // one that ends the whole batch.
 func (w *writer) runJob(ctx context.Context, j *job) error {
-	if j.err = j.ctx.Err(); j.err != nil {
-		return nil // nobody waits for it any more
+	if err := j.ctx.Err(); err != nil { // nobody waits for it any more
+		j.err = classify(err)
+		return nil
 	}
 	if _, err := w.conn.exec(ctx, "SAVEPOINT job", nil); err != nil {
 		return classify(err)
 	}
-	j.run(&Tx{exec: w.conn, engine: SQLite})
-	if j.err != nil || j.panic != nil {
+	j.turn <- &Tx{exec: w.conn, engine: SQLite}
+	<-j.ran
+	if j.err != nil {
 		// SQLite rolls back everything by itself on some errors (disk full, I/O);
 		// then there is no savepoint left, and no neighbour's work either.
 		if _, err := w.conn.exec(ctx, "ROLLBACK TO job", nil); err != nil {
@@ -166,11 +184,6 @@ func (w *writer) runJob(ctx context.Context, j *job) error {
 	}
 	_, err := w.conn.exec(ctx, "RELEASE job", nil)
 	return classify(err)
-}
-
-func (j *job) run(tx *Tx) {
-	defer func() { j.panic = recover() }()
-	j.err = j.fn(tx)
 }
 
 // fail ends the batch: nobody in it was told of success yet, so nobody is
@@ -209,7 +222,7 @@ func (w *writer) disconnect() {
 }
 
 // connStmts keeps the prepared statements of one connection. Only the writer's
-// goroutine uses it.
+// goroutine uses it, or the one whose turn it is.
 type connStmts struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt

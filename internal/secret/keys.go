@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,14 +36,19 @@ func NewKeys() *Keys {
 // refuses a file that others than its owner can read, and gives an error that
 // is fs.ErrNotExist when there is none.
 func ReadKeys(path string) (*Keys, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path) //nolint:gosec // the operator's own setting names the file
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it is only read
+	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("master key: %s has mode %04o and can be read by others; chmod 0600 %s", path, mode, path)
 	}
-	b, err := os.ReadFile(path) //nolint:gosec // the operator's own setting names the file
+	b, err := io.ReadAll(io.LimitReader(f, 1024))
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
@@ -54,21 +60,29 @@ func ReadKeys(path string) (*Keys, error) {
 }
 
 // CreateKeys makes a new master key and writes it to path with mode 0600. A
-// file that is already there is never overwritten.
+// file that is already there is never overwritten: then its key is the one.
 func CreateKeys(path string) (*Keys, error) {
 	k := NewKeys()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own setting names the file
-	if errors.Is(err, fs.ErrExist) {
-		return ReadKeys(path) // another start was faster
-	}
+	// Whole under another name first: a start that is killed half way would leave
+	// a file that every later one refuses, and one beside it would read half a key.
+	f, err := os.CreateTemp(dir, ".master.key-*") // makes it with mode 0600
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
+	defer os.Remove(f.Name()) //nolint:errcheck // a key that nobody uses, and nobody else can read
 	_, err = f.WriteString(base64.StdEncoding.EncodeToString(k.master) + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path))); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	err = os.Link(f.Name(), path) // unlike a rename, never in the place of another
+	if errors.Is(err, fs.ErrExist) {
+		return ReadKeys(path) // another start was faster
+	}
+	if err = errors.Join(err, syncDir(dir)); err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
 	return k, nil

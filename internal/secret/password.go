@@ -98,10 +98,13 @@ func (h *Hasher) derive(ctx context.Context, password Text, salt []byte, c Argon
 	}
 	defer func() { <-h.slots }()
 	h.hashed.Add(1)
-	return argon2.IDKey([]byte(password.s), salt, c.Passes, c.Memory, c.Threads, size), nil
+	return argon2.IDKey([]byte(password.Reveal()), salt, c.Passes, c.Memory, c.Threads, size), nil
 }
 
 func (h *Hasher) enter(ctx context.Context) error {
+	if ctx.Err() != nil { // nobody waits for it any more
+		return tooLate(ctx)
+	}
 	select {
 	case h.slots <- struct{}{}:
 		return nil
@@ -116,11 +119,15 @@ func (h *Hasher) enter(ctx context.Context) error {
 	case h.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return ErrBusy
-		}
-		return ctx.Err()
+		return tooLate(ctx)
 	}
+}
+
+func tooLate(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ErrBusy
+	}
+	return ctx.Err()
 }
 
 var b64 = base64.RawStdEncoding.Strict()
@@ -133,7 +140,7 @@ func encode(c Argon2, salt, key []byte) string {
 }
 
 // decode reads a PHC string. Bounds keep a row that somebody has tampered with
-// from costing gigabytes.
+// from costing more than the largest setting would.
 func decode(phc string) (c Argon2, salt, key []byte, err error) {
 	bad := errors.New("stored password hash cannot be read")
 	var version int

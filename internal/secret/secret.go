@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
+	"io"
 	"log/slog"
 )
 
@@ -16,22 +18,35 @@ const redacted = "[redacted]"
 
 // Text is a password or a token. It prints as "[redacted]" wherever it is
 // printed, logged or marshalled; Reveal is the only way out.
-type Text struct{ s string }
+//
+// What cannot call its methods, such as fmt for a Text in an unexported field,
+// prints the pointer.
+type Text struct{ s *string }
 
 // NewText wraps s.
-func NewText(s string) Text { return Text{s} }
+func NewText(s string) Text {
+	if s == "" {
+		return Text{}
+	}
+	return Text{&s}
+}
 
 // Reveal gives the text itself.
-func (t Text) Reveal() string { return t.s }
+func (t Text) Reveal() string {
+	if t.s == nil {
+		return ""
+	}
+	return *t.s
+}
 
 // Empty tells whether there is no text.
-func (t Text) Empty() bool { return t.s == "" }
+func (t Text) Empty() bool { return t.s == nil }
 
 // String redacts.
 func (Text) String() string { return redacted }
 
-// GoString redacts.
-func (Text) GoString() string { return redacted }
+// Format redacts under every verb; String alone would leave out %d and others.
+func (Text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue redacts.
 func (Text) LogValue() slog.Value { return slog.StringValue(redacted) }
@@ -41,7 +56,7 @@ func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // UnmarshalText takes the text from the wire.
 func (t *Text) UnmarshalText(b []byte) error {
-	t.s = string(b)
+	*t = NewText(string(b))
 	return nil
 }
 
@@ -54,13 +69,13 @@ func HashOf(token string) Hash { return sha256.Sum256([]byte(token)) }
 
 // NewSessionToken makes a session token in the form of the API's seed: a random
 // version 4 UUID (RFC 9562, section 5.4), 122 bits from crypto/rand.
-func NewSessionToken() Text { return Text{NewID()} }
+func NewSessionToken() Text { return NewText(NewID()) }
 
 // NewToken makes any other secret: 256 bits, base64url, 43 characters.
 func NewToken() Text {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	return Text{base64.RawURLEncoding.EncodeToString(b[:])}
+	return NewText(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
 // NewID makes a random version 4 UUID in canonical form.
@@ -87,7 +102,7 @@ func formatUUID(b [16]byte) string {
 }
 
 // NewOrderedID makes a version 7 UUID (RFC 9562, section 5.7) of the instant ms,
-// in milliseconds since 1970: ids made later sort later.
+// in milliseconds since 1970: ids of later milliseconds sort later.
 func NewOrderedID(ms int64) string {
 	var b [16]byte
 	_, _ = rand.Read(b[6:]) // never fails: crypto/rand ends the program instead
