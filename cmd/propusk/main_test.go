@@ -1,0 +1,36 @@
+// Whole-program scripts: testdata/*.txtar, run against this very program, and
+// what is easier told in Go: crash_test.go, seed_test.go.
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes the test binary the program where it is called "propusk": so
+// nothing is built twice, and the race detector watches the program too.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"propusk": main})
+}
+
+// TestScripts tells, in the words of a shell, what operators and clients see.
+// scripts_test.go says which words there are besides testscript's own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(5 * time.Minute),
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars,
+				// Any free port, wherever a script leaves the address open.
+				"PROPUSK_LISTEN=127.0.0.1:0", "PROPUSK_OPS_LISTEN=127.0.0.1:0",
+				"PASSWORD=velvet-Anchor-71-quartz")
+			e.Values[worldKey{}] = newWorld(e)
+			return nil
+		},
+		Cmds: words,
+	})
+}
