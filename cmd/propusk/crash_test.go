@@ -59,8 +59,9 @@ func TestAcknowledgedUsersSurviveKill(t *testing.T) {
 			c.start()
 			c.check()
 			c.checkTrail()
-			t.Logf("%d crashes cut off %d registrations, of which %d had been stored; %d users; ready after %s at most",
-				crashes(t), c.cut, c.stored, len(c.acknowledged), c.slowest)
+			c.checkStarts()
+			t.Logf("%d crashes cut off %d registrations, of which %d had been stored; %d users; ready after %s, at the slowest %s",
+				crashes(t), c.cut, c.stored, len(c.acknowledged), c.starts[len(c.starts)/2], c.starts[len(c.starts)-1])
 		})
 	}
 }
@@ -69,8 +70,8 @@ type crashTest struct {
 	t             *testing.T
 	dir, database string
 	process       *process
-	slowest       time.Duration
-	cut, stored   int // registrations without an answer, and those of them that were found
+	starts        []time.Duration // until it was ready
+	cut, stored   int             // registrations without an answer, and those of them that were found
 
 	mu           sync.Mutex
 	acknowledged map[string]string // username → id
@@ -82,19 +83,27 @@ func (c *crashTest) settings() []string {
 	return []string{"--database=" + c.database, "--master-key-file=" + filepath.Join(c.dir, "master.key")}
 }
 
-// start starts the program, and wants it ready in time, however it ended.
+// start starts the program, and wants it ready, however it ended.
 func (c *crashTest) start() {
 	c.t.Helper()
 	begun := time.Now()
 	// All hash at once, so that all come to the database at once: that is where
 	// the crash shall find them.
 	c.process = run(c.t, c.dir, append([]string{"serve", "--log-level=error", "--hash-workers=8"}, c.settings()...)...)
-	code := status(c.t, c.process, example{method: http.MethodGet, path: "/readyz"}, "")
-	took := time.Since(begun)
-	if code != http.StatusOK || took > startWithin {
-		c.t.Errorf("after %s: status %d; want ready within %s", took, code, startWithin)
+	if code := status(c.t, c.process, example{method: http.MethodGet, path: "/readyz"}, ""); code != http.StatusOK {
+		c.t.Errorf("readyz: status %d", code)
 	}
-	c.slowest = max(c.slowest, took)
+	c.starts = append(c.starts, time.Since(begun))
+}
+
+// checkStarts judges the median: one start may be slow because the machine had
+// something else to do, most of them only because of the program.
+func (c *crashTest) checkStarts() {
+	c.t.Helper()
+	slices.Sort(c.starts)
+	if median := c.starts[len(c.starts)/2]; median > startWithin {
+		c.t.Errorf("ready after %s, want %s at most", median, startWithin)
+	}
 }
 
 // crash kills the program while everybody is registering.

@@ -29,7 +29,7 @@ func child(t *testing.T, name string, env map[string]string, wrapper ...string) 
 		t.Fatal(err)
 	}
 	line := append(wrapper, self)
-	cmd := exec.CommandContext(t.Context(), line[0], line[1:]...) //nolint:gosec // this very program
+	cmd := exec.CommandContext(t.Context(), line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), childVariable+"="+name)
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)

@@ -373,7 +373,7 @@ func TestQueryThatIsBrokenOffLeavesTheConnectionUsable(t *testing.T) {
 			}
 			func() {
 				defer func() {
-					if recover() != enough {
+					if recover() != any(enough) {
 						t.Error("the panic did not reach the caller")
 					}
 				}()

@@ -114,7 +114,7 @@ func (d *DB) lockFile(ctx context.Context) (unlock func(), err error) {
 	defer tick.Stop()
 	for {
 		// Without LOCK_NB nothing but the lock itself would end the wait.
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // a file descriptor fits an int
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}

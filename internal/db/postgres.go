@@ -28,7 +28,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	}
 	cfg.MaxConns = 16
 	if o.MaxConns > 0 {
-		cfg.MaxConns = int32(min(o.MaxConns, 10_000)) //nolint:gosec // bounded on this line
+		cfg.MaxConns = int32(min(o.MaxConns, 10_000))
 	}
 	cfg.MinConns = 1
 	cfg.ConnConfig.ConnectTimeout = connectTimeout

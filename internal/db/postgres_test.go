@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"sync"
@@ -147,7 +148,7 @@ func TestServerThatRestartedIsServedFromAtOnce(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)
 	gate.Restore()
 	parallel(20, func(i int) {
-		if _, err := d.Exec(t.Context(), insertThing, string(rune('a'+i)), i); err != nil {
+		if _, err := d.Exec(t.Context(), insertThing, fmt.Sprint(i), i); err != nil {
 			t.Errorf("write %d after the restart: %v", i, err)
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -412,15 +411,23 @@ func TestTwoProgramsWriteOneFile(t *testing.T) {
 	}
 }
 
-// SQLite waits five seconds for another program's lock.
+// SQLite waits five seconds for another program's lock, a caller no longer than
+// he likes.
 func TestFileLockedByAnotherProgramIsUnavailable(t *testing.T) {
 	t.Parallel()
 	url := fileURL(t)
 	d, other := open(t, url), open(t, url)
 	createThings(t, d)
 	err := other.Tx(t.Context(), func(*db.Tx) error {
-		within(t, 8*time.Second, "the wait for the lock", func() {
-			if _, err := d.Exec(t.Context(), insertThing, "a", 1); !errors.Is(err, db.ErrUnavailable) {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		within(t, 2*time.Second, "the wait of a caller in a hurry", func() {
+			if _, err := d.Exec(ctx, insertThing, "hurry", 1); !errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("locked: %v", err)
+			}
+		})
+		within(t, 12*time.Second, "the wait for the lock", func() {
+			if _, err := d.Exec(t.Context(), insertThing, "patience", 1); !errors.Is(err, db.ErrUnavailable) {
 				t.Errorf("locked: %v", err)
 			}
 		})
@@ -432,8 +439,31 @@ func TestFileLockedByAnotherProgramIsUnavailable(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	mustExec(t, d, insertThing, "a", 1)
-	if filepath.Ext(url) == "" || count(t, other) != 1 {
-		t.Error("the row is not there after the lock is gone")
+	mustExec(t, d, insertThing, "after", 1)
+	if got := column[string](t, other, `SELECT name FROM things`); !slices.Equal(got, []string{"after"}) {
+		t.Errorf("there is %q", got)
+	}
+}
+
+func TestCallerWhoseTimeRunsOutAtTheLockIsNeverServed(t *testing.T) {
+	t.Parallel()
+	url := fileURL(t)
+	d, other := open(t, url), open(t, url)
+	createThings(t, d)
+	var ran atomic.Bool
+	err := other.Tx(t.Context(), func(*db.Tx) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := d.Tx(ctx, func(*db.Tx) error { ran.Store(true); return nil }); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("locked: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	mustExec(t, d, insertThing, "a", 1) // it has the writer after the one who left
+	if ran.Load() {
+		t.Error("it ran when nobody waited for it any more")
 	}
 }

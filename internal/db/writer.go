@@ -58,9 +58,12 @@ func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
 	select {
 	case tx := <-j.turn:
 		j.run(tx, fn)
+		return j.err
 	case <-j.done: // it never came to that
+		return j.err
+	case <-ctx.Done(): // nor will it: the writer sees that nobody takes the turn
+		return fmt.Errorf("wait for the writer: %w", classify(ctx.Err()))
 	}
-	return j.err
 }
 
 // errBroken stands for a fn that did not return.
@@ -166,15 +169,15 @@ func (w *writer) begin(ctx context.Context) error {
 // runJob runs one transaction inside a savepoint. The error that it gives is
 // one that ends the whole batch.
 func (w *writer) runJob(ctx context.Context, j *job) error {
-	if err := j.ctx.Err(); err != nil { // nobody waits for it any more
-		j.err = classify(err)
-		return nil
-	}
 	if _, err := w.conn.exec(ctx, "SAVEPOINT job", nil); err != nil {
 		return classify(err)
 	}
-	j.turn <- &Tx{exec: w.conn, engine: SQLite}
-	<-j.ran
+	select {
+	case j.turn <- &Tx{exec: w.conn, engine: SQLite}:
+		<-j.ran
+	case <-j.ctx.Done(): // nobody waits for it any more
+		j.err = classify(j.ctx.Err())
+	}
 	if j.err != nil {
 		// SQLite rolls back everything by itself on some errors (disk full, I/O);
 		// then there is no savepoint left, and no neighbour's work either.
@@ -240,7 +243,7 @@ func (c *connStmts) prepared(ctx context.Context, query string) (*sql.Stmt, erro
 }
 
 func (c *connStmts) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	s, err := c.prepared(ctx, query)
+	s, err := c.prepared(ctx, query) //nolint:sqlclosecheck // kept, and closed with the connection
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +251,7 @@ func (c *connStmts) exec(ctx context.Context, query string, args []any) (sql.Res
 }
 
 func (c *connStmts) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	s, err := c.prepared(ctx, query)
+	s, err := c.prepared(ctx, query) //nolint:sqlclosecheck // kept, and closed with the connection
 	if err != nil {
 		return nil, err
 	}

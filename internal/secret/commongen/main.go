@@ -33,7 +33,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := os.WriteFile(*out, l.encode(), 0o644); err != nil {
+	if err := os.WriteFile(*out, l.encode(), 0o600); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -43,7 +43,9 @@ type list map[string]bool
 
 func (l list) add(words ...string) {
 	for _, w := range words {
-		l[w] = l[w] // keeps what is known of its endings
+		if _, known := l[w]; !known { // what is known of its endings stays
+			l[w] = false
+		}
 	}
 }
 
