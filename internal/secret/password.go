@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
-	"golang.org/x/crypto/argon2"
+	"propusk/internal/secret/argon2"
 )
 
 const (
@@ -28,21 +30,32 @@ type Argon2 struct {
 // others wait.
 var ErrBusy = errors.New("too many passwords wait to be hashed")
 
+// restAfter is how long the workers keep their memory when nobody logs in.
+const restAfter = 5 * time.Second
+
 // Hasher hashes passwords with Argon2id, on so many at once as it has workers:
 // each takes [Argon2.Memory] and a core, and more at once than cores only makes
-// all of them slower. Callers beyond that wait; beyond Queue they are refused.
+// all of them slower. Callers beyond that wait; beyond its queue they are
+// refused. A worker uses its memory again from hash to hash, and lets go of it
+// after a rest.
 type Hasher struct {
 	cost    Argon2
-	slots   chan struct{}
+	workers chan *argon2.Memory // those that are idle
 	waiting atomic.Int64
 	queue   int64
 	dummy   string
 	hashed  atomic.Int64
+
+	mu   sync.Mutex
+	rest *time.Timer // runs out when nothing has been hashed for restAfter
 }
 
 // NewHasher makes a pool of so many workers and places to wait.
 func NewHasher(cost Argon2, workers, queue int) *Hasher {
-	h := &Hasher{cost: cost, slots: make(chan struct{}, workers), queue: int64(queue)}
+	h := &Hasher{cost: cost, workers: make(chan *argon2.Memory, workers), queue: int64(queue)}
+	for range workers {
+		h.workers <- new(argon2.Memory)
+	}
 	// Nobody's password: a salt and a key that no hash was made of. Verifying
 	// against it costs what verifying against a real one does, and is never true.
 	var salt [saltSize]byte
@@ -93,33 +106,35 @@ func (h *Hasher) Verify(ctx context.Context, password Text, phc string) (ok, reh
 func (h *Hasher) Stats() (waiting, hashed int64) { return h.waiting.Load(), h.hashed.Load() }
 
 func (h *Hasher) derive(ctx context.Context, password Text, salt []byte, c Argon2, size uint32) ([]byte, error) {
-	if err := h.enter(ctx); err != nil {
+	m, err := h.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer func() { <-h.slots }()
+	defer h.leave(m, c)
 	h.hashed.Add(1)
-	return argon2.IDKey([]byte(password.Reveal()), salt, c.Passes, c.Memory, c.Threads, size), nil
+	return argon2.IDKey(m, []byte(password.Reveal()), salt, c.Passes, c.Memory, c.Threads, size), nil
 }
 
-func (h *Hasher) enter(ctx context.Context) error {
+// enter waits for an idle worker.
+func (h *Hasher) enter(ctx context.Context) (*argon2.Memory, error) {
 	if ctx.Err() != nil { // nobody waits for it any more
-		return tooLate(ctx)
+		return nil, tooLate(ctx)
 	}
 	select {
-	case h.slots <- struct{}{}:
-		return nil
+	case m := <-h.workers:
+		return m, nil
 	default:
 	}
 	if h.waiting.Add(1) > h.queue {
 		h.waiting.Add(-1)
-		return ErrBusy
+		return nil, ErrBusy
 	}
 	defer h.waiting.Add(-1)
 	select {
-	case h.slots <- struct{}{}:
-		return nil
+	case m := <-h.workers:
+		return m, nil
 	case <-ctx.Done():
-		return tooLate(ctx)
+		return nil, tooLate(ctx)
 	}
 }
 
@@ -128,6 +143,43 @@ func tooLate(ctx context.Context) error {
 		return ErrBusy
 	}
 	return ctx.Err()
+}
+
+// leave makes the worker idle again. Unless somebody waits, whose hash would
+// overwrite it anyway, what the hash has left in its memory is wiped.
+func (h *Hasher) leave(m *argon2.Memory, c Argon2) {
+	switch {
+	case c.Memory > h.cost.Memory: // one costly hash of old must not keep its memory for good
+		m.Release()
+	case h.waiting.Load() == 0:
+		m.Wipe()
+	}
+	h.workers <- m
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rest == nil {
+		h.rest = time.AfterFunc(restAfter, h.release)
+	} else {
+		h.rest.Reset(restAfter)
+	}
+}
+
+// release gives the memory of every idle worker back to the operating system.
+func (h *Hasher) release() {
+	var idle []*argon2.Memory
+	for len(idle) < cap(h.workers) {
+		select {
+		case m := <-h.workers:
+			m.Release()
+			idle = append(idle, m)
+			continue
+		default:
+		}
+		break
+	}
+	for _, m := range idle {
+		h.workers <- m
+	}
 }
 
 var b64 = base64.RawStdEncoding.Strict()
