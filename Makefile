@@ -20,7 +20,7 @@ help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
-check: format vet lint arrows test ## All that CI checks
+check: format vet generated lint arrows test ## All that CI checks
 
 .PHONY: test
 test: test-deps ## Run the tests on SQLite and PostgreSQL, with the race detector
@@ -55,6 +55,13 @@ format:
 .PHONY: vet
 vet:
 	go vet -race ./...
+
+# What is generated is what its generator writes now. The list of common
+# passwords has a test of its own for that.
+.PHONY: generated
+generated:
+	@mkdir -p .cache && go run -C internal/secret/argon2/asm . -out '$(CURDIR)/.cache/block_amd64.s'
+	@cmp .cache/block_amd64.s internal/secret/argon2/block_amd64.s || { echo 'run: go generate ./internal/secret/argon2'; exit 1; }
 
 # -count=1: go test does not see that the imports of other packages changed.
 .PHONY: arrows
