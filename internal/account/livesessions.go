@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,9 @@ const (
 	// staleAfter is the bound: a process on a shared database that has not heard
 	// for so long no longer trusts its memory, and asks the database each time.
 	staleAfter = time.Second
+	// giveUpAfter is when the poller takes a question for lost: on a line that
+	// swallows everything it would wait for its answer for ever.
+	giveUpAfter = 2 * time.Second
 	// seenEvery is how exactly "last seen" is kept.
 	seenEvery = time.Minute
 	// maxLive bounds the table; beyond it the database is asked.
@@ -303,9 +307,18 @@ func (s *Service) Run(ctx context.Context) {
 		wg.Go(func() {
 			t := time.NewTicker(d)
 			defer t.Stop()
+			failing := false // told once, and once more when it is over
 			for {
-				if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
-					s.log.LogAttrs(ctx, levelOf(err), "background work", logErr(what, err)...)
+				work, cancel := context.WithTimeout(ctx, max(d, giveUpAfter))
+				err := f(work)
+				cancel()
+				switch {
+				case err != nil && !failing && !errors.Is(err, context.Canceled):
+					failing = true
+					s.log.LogAttrs(ctx, levelOf(err), "background work fails", logErr(what, err)...)
+				case err == nil && failing:
+					failing = false
+					s.log.LogAttrs(ctx, slog.LevelInfo, "background work goes on", slog.String("work", what))
 				}
 				select {
 				case <-ctx.Done():
@@ -322,6 +335,6 @@ func (s *Service) Run(ctx context.Context) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := s.writeLastSeen(last); err != nil {
-		s.log.LogAttrs(last, levelOf(err), "background work", logErr("write last seen", err)...)
+		s.log.LogAttrs(last, levelOf(err), "background work fails", logErr("write last seen", err)...)
 	}
 }

@@ -47,7 +47,7 @@ var codes = map[account.Code]account.Words{ //nolint:gochecknoglobals // a const
 	codeHeaderInvalid:  {EN: "The header {header} cannot be read.", RU: "Заголовок {header} не удаётся разобрать."},
 	codeCrossOrigin:    {EN: "A page of another origin may not do this.", RU: "Странице с другого источника это не разрешено."},
 	codeInternal:       {EN: "Something went wrong on our side. The request's id helps the operator to find out what.", RU: "На нашей стороне произошла ошибка. Идентификатор запроса поможет оператору найти причину."},
-	codeUnavailable:    {EN: "The service cannot do this right now. Nothing is lost; try again in a moment.", RU: "Сейчас сервис не может этого сделать. Ничего не потеряно; повторите попытку чуть позже."},
+	codeUnavailable:    {EN: "The service cannot do this right now; try again in a moment.", RU: "Сейчас сервис не может этого сделать; повторите попытку чуть позже."},
 }
 
 // failure is an error that the face itself answers with.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,7 +27,9 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.New("database: the URL cannot be read") // pgx's own words could hold the password
 	}
-	cfg.MaxConns = 16
+	if !strings.Contains(o.URL, "pool_max_conns=") { // pgx has read it otherwise
+		cfg.MaxConns = 16
+	}
 	if o.MaxConns > 0 {
 		cfg.MaxConns = int32(min(o.MaxConns, 10_000))
 	}

@@ -23,9 +23,9 @@ import (
 )
 
 // front is what every request passes on its way in and every answer on its way
-// out, in this order: request id → client address → security headers → panic
-// guard → CORS → pages of other origins → deadline → the face; then metrics and
-// the one log line.
+// out, in this order: client address → request id → deadline → security headers
+// → panic guard → CORS → pages of other origins → the face; then metrics and the
+// one log line.
 type front struct {
 	o        Options
 	crossing *http.CrossOriginProtection
