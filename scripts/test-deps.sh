@@ -30,6 +30,7 @@ check() {
 	missing=() reasons=''
 	need postgresql 'the tests run on PostgreSQL too (or on a server of yours, if PROPUSK_TEST_POSTGRES holds its postgres:// URL)' has_postgres
 	need 'gcc libc6-dev' 'the race detector needs a C compiler' compiles
+	need curl 'a test runs the lines of the README' command -v curl
 	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
 		need strace 'some tests watch what the program asks of the system' command -v strace
 	fi

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 // TestMain makes the test binary the program where it is called "propusk": so
 // nothing is built twice, and the race detector watches the program too.
 func TestMain(m *testing.M) {
+	if os.Getenv("GORACE") == "" { // or else the race detector holds up the end of every process by a second
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // its only error is a bad name
+	}
 	testscript.Main(m, map[string]func(){"propusk": main})
 }
 
@@ -27,7 +31,7 @@ func TestScripts(t *testing.T) {
 			e.Vars = append(e.Vars,
 				// Any free port, wherever a script leaves the address open.
 				"PROPUSK_LISTEN=127.0.0.1:0", "PROPUSK_OPS_LISTEN=127.0.0.1:0",
-				"PASSWORD=velvet-Anchor-71-quartz")
+				"PASSWORD=velvet-Anchor-71-quartz", "GORACE="+os.Getenv("GORACE"))
 			e.Values[worldKey{}] = newWorld(e)
 			return nil
 		},

@@ -102,7 +102,7 @@ func read(name string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open list: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	if !strings.HasSuffix(name, ".gz") {
 		return words(f, "#")
 	}
