@@ -17,8 +17,13 @@ import (
 	"propusk/internal/secret"
 )
 
-// maxPassword is the longest password, in code points. The whole of it counts.
-const maxPassword = 256
+const (
+	// maxPassword is the longest password, in code points. The whole of it counts.
+	maxPassword = 256
+	// maxPasswordBytes bounds what is normalised at all. Nothing shrinks more than
+	// nine bytes to one code point: a Hangul syllable that is typed as three letters.
+	maxPasswordBytes = maxPassword * 9
+)
 
 // normalPassword is the form in which passwords are hashed: NFC (NIST SP
 // 800-63B-4, 3.1.1.2), so that the same letters typed on another keyboard are
@@ -33,7 +38,7 @@ func (s *Service) checkSubmitted(p secret.Text) *Fault {
 	switch n := len(p.Reveal()); {
 	case n == 0:
 		return &Fault{Code: CodeRequired}
-	case n > maxPassword*utf8.UTFMax || utf8.RuneCountInString(p.Reveal()) > maxPassword*2:
+	case n > maxPasswordBytes, n > maxPassword && utf8.RuneCountInString(normalPassword(p).Reveal()) > maxPassword:
 		return &Fault{Code: CodePasswordTooLong, Args: map[string]string{"max": strconv.Itoa(maxPassword)}}
 	}
 	return nil
@@ -46,11 +51,8 @@ func (s *Service) checkPassword(p secret.Text, own ownWords) *Fault {
 		return f
 	}
 	text := normalPassword(p).Reveal()
-	n := utf8.RuneCountInString(text)
 	switch {
-	case n > maxPassword:
-		return &Fault{Code: CodePasswordTooLong, Args: map[string]string{"max": strconv.Itoa(maxPassword)}}
-	case n < s.policy.PasswordMinLength:
+	case utf8.RuneCountInString(text) < s.policy.PasswordMinLength:
 		return &Fault{Code: CodePasswordTooShort, Args: map[string]string{"min": strconv.Itoa(s.policy.PasswordMinLength)}}
 	case strings.ContainsFunc(text, noncharacter):
 		return &Fault{Code: CodePasswordCharacters}

@@ -227,11 +227,20 @@ func announce(ctx context.Context, tx *db.Tx, now time.Time, userID string) erro
 }
 
 // revoke runs a change that ends sessions of a user, and lets the table in
-// memory forget them before it returns: also after an error, for a commit whose
-// answer was lost may have happened.
+// memory forget them before it returns: also after a fault, for a commit whose
+// answer was lost may have happened. After a refusal nothing has happened, and
+// many of them at once must not keep the table from being filled.
 func (s *Service) revoke(userID string, change func() error) error {
-	defer s.live.forget(userID)
-	return change()
+	nothing := false
+	defer func() {
+		if !nothing {
+			s.live.forget(userID)
+		}
+	}()
+	err := change()
+	var refusal *Error
+	nothing = errors.As(err, &refusal)
+	return err
 }
 
 // Sessions lists the live sessions of the caller himself, the newest first.

@@ -58,7 +58,8 @@ func New(o Options) (*API, error) {
 // mount puts the routes on a mux, and answers for every other method of their
 // paths and for every other path in the envelope: the mux's own answers are
 // plain text. Every method of a path is mounted by name, for "/register" would
-// not be more special than "GET /{user_id}".
+// not be more special than "GET /{user_id}"; what has no name here, ServeHTTP
+// takes for OPTIONS.
 func (a *API) mount(routes []route) {
 	for _, r := range routes {
 		if r.handle == nil {
@@ -66,37 +67,54 @@ func (a *API) mount(routes []route) {
 		}
 		for _, path := range r.paths {
 			a.paths[path] = append(a.paths[path], r.method)
-			a.mux.Handle(r.method+" "+path, a.handler(r, path))
+			a.handle(r.method, path, a.handler(r, path))
 		}
 	}
 	description := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		send(w, http.StatusOK, "application/json", a.document)
 	})
-	page, asset := newDocs(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.writeError(w, r, errNoSuchPath)
-	}))
+	page, asset := newDocs(http.HandlerFunc(a.nowhere))
 	for path, h := range map[string]http.Handler{"/openapi.json": description, "/docs": page, "/docs/{asset}": asset} {
 		a.paths[path] = []string{http.MethodGet}
-		a.mux.Handle("GET "+path, traced(path, h))
+		a.handle(http.MethodGet, path, traced(path, h))
 	}
 	for path, methods := range a.paths {
-		for _, m := range []string{
-			http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
-			http.MethodOptions, http.MethodConnect, http.MethodTrace,
-		} {
+		for _, m := range mountedMethods {
 			if !slices.Contains(methods, m) {
-				a.mux.Handle(m+" "+path, a.notAllowed(path, methods))
+				a.handle(m, path, a.notAllowed(path, methods))
 			}
 		}
 	}
-	a.mux.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		traceOf(r).Route = "none"
-		if methods, known := a.paths[r.URL.Path]; known { // a method that nobody has heard of
-			a.notAllowed(r.URL.Path, methods).ServeHTTP(w, r)
-			return
-		}
-		a.writeError(w, r, errNoSuchPath)
-	}))
+	a.mux.Handle("/", http.HandlerFunc(a.nowhere))
+}
+
+var mountedMethods = []string{ //nolint:gochecknoglobals // a constant list; HEAD comes with GET
+	http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
+// userPath is where users are.
+const userPath = "/{user_id}"
+
+// handle puts h on the mux. What has not the form of an id is no user's path:
+// nothing is there, for everyone, and nobody is asked for a token first.
+func (a *API) handle(method, path string, h http.Handler) {
+	if path == userPath {
+		user := h
+		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !account.IsID(r.PathValue("user_id")) {
+				a.nowhere(w, r)
+				return
+			}
+			user.ServeHTTP(w, r)
+		})
+	}
+	a.mux.Handle(method+" "+path, h)
+}
+
+// nowhere answers for a path where nothing is.
+func (a *API) nowhere(w http.ResponseWriter, r *http.Request) {
+	traceOf(r).Route = "none"
+	a.writeError(w, r, errNoSuchPath)
 }
 
 func (a *API) notAllowed(path string, methods []string) http.Handler {
@@ -113,9 +131,14 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !cleanPath(r.URL.Path) {
 		// The mux would redirect "//x" and "/a/../x" to the clean path. A gateway
 		// in front may have decided on what it took the unclean one for.
-		traceOf(r).Route = "none"
-		a.writeError(w, r, errNoSuchPath)
+		a.nowhere(w, r)
 		return
+	}
+	if r.Method != http.MethodHead && !slices.Contains(mountedMethods, r.Method) {
+		// To a path, a method that nobody has heard of is what OPTIONS is: not
+		// among its own.
+		r = r.WithContext(r.Context()) // a copy: the access log keeps the method that was sent
+		r.Method = http.MethodOptions
 	}
 	a.mux.ServeHTTP(w, r)
 }

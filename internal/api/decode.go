@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,11 +23,11 @@ const maxBody = 64 << 10
 // none that is not known or in another case, and no NUL, which the two databases
 // treat differently. An error names only fields that in itself has, so that
 // nothing of the body is ever echoed.
-func (a *API) decode(r *http.Request, in any) error {
+func (a *API) decode(w http.ResponseWriter, r *http.Request, in any) error {
 	if err := checkMediaType(r); err != nil {
 		return err
 	}
-	b, err := readBody(r)
+	b, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
@@ -61,21 +62,36 @@ func checkMediaType(r *http.Request) error {
 	return nil
 }
 
-func readBody(r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	tooLarge := fail(http.StatusRequestEntityTooLarge, codeTooLarge)
 	tooLarge.fault.Args = map[string]string{"max": "64"}
 	if r.ContentLength > maxBody {
 		return nil, tooLarge
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	b, err := io.ReadAll(http.MaxBytesReader(innermost(w), r.Body, maxBody))
 	if err != nil {
 		var e *http.MaxBytesError
 		if errors.As(err, &e) {
+			// Having answered, net/http would read 256 KiB more, in the hope of
+			// using the connection again.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 			return nil, tooLarge
 		}
 		return nil, fail(http.StatusBadRequest, codeBodyTooSlow)
 	}
 	return b, nil
+}
+
+// innermost is the server's own writer: only that one lets MaxBytesReader close
+// the connection so that the client still gets its answer.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = outer.Unwrap()
+	}
 }
 
 // errNotObject and errNUL are what JSON allows and this API does not.

@@ -22,6 +22,7 @@ const (
 // request is one call of a route.
 type request struct {
 	*http.Request
+	w       http.ResponseWriter
 	api     *API
 	caller  account.Caller
 	session account.Session // zero unless a token came along
@@ -42,7 +43,7 @@ type handlerFunc func(r *request) (reply, error)
 func body[In any](f func(r *request, in *In) (reply, error)) handlerFunc {
 	return func(r *request) (reply, error) {
 		in := new(In)
-		if err := r.api.decode(r.Request, in); err != nil {
+		if err := r.api.decode(r.w, r.Request, in); err != nil {
 			return reply{}, err
 		}
 		return f(r, in)
@@ -53,7 +54,7 @@ func (a *API) handler(rt route, path string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		trace := traceOf(hr)
 		trace.Route, trace.Quiet = path, rt.quiet
-		r := &request{Request: hr, api: a, caller: account.CallerFrom(hr.Context())}
+		r := &request{Request: hr, w: w, api: a, caller: account.CallerFrom(hr.Context())}
 		if rt.access != public {
 			if err := r.authenticate(rt.access); err != nil {
 				a.writeError(w, hr, err)

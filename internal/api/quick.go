@@ -14,7 +14,7 @@ import (
 // ask this with every request of their own.
 func (a *API) AppendSession(b []byte, r *http.Request) ([]byte, bool) {
 	given, err := bearer(r.Header)
-	if err != nil || given == "" {
+	if err != nil || given == "" || r.URL.RawPath != "" { // "/auth%2Fsession" is another path
 		return b, false
 	}
 	s, ok := a.service.Peek(account.NewSecret(given))

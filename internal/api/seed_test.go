@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -51,7 +50,7 @@ func moscow(t *testing.T) *time.Location {
 // passwords are taken, and the first user has the seed's id.
 func throwaway(t *testing.T) apptest.Options {
 	return apptest.Options{
-		Zone: moscow(t), Literals: true, TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Zone: moscow(t), Literals: true, TrustedNetworks: loopback,
 		Policy: func(p *account.Policy) {
 			p.PasswordBlocklist = false
 			p.FirstUserID = seedID

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,22 +80,8 @@ type userData struct {
 	Updated       string  `json:"updated" format:"date-time" example:"2024-12-15T21:01:34.382072+03:00"`
 }
 
-// userID gives the id in the path. What has not the form of one is a path where
-// nothing is, for everyone.
-func (r *request) userID() (string, error) {
-	id := r.PathValue("user_id")
-	if !account.IsID(id) {
-		return "", errNoSuchPath
-	}
-	return id, nil
-}
-
 func (a *API) readUser(r *request) (reply, error) {
-	id, err := r.userID()
-	if err != nil {
-		return reply{}, err
-	}
-	u, err := a.service.User(r.Context(), r.caller, id)
+	u, err := a.service.User(r.Context(), r.caller, r.PathValue("user_id"))
 	if err != nil {
 		return reply{}, err
 	}
@@ -110,25 +97,25 @@ func (a *API) readUser(r *request) (reply, error) {
 
 // ReadOnly are the fields of a user that may come back as they were read.
 type ReadOnly struct {
-	ID       *string `json:"id,omitempty" doc:"Read-only: may be present if it equals the present value." example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
-	UserRole *string `json:"user_role,omitempty" doc:"Read-only: may be present if it equals the present value." example:"Not_Verifyed"`
-	Created  *string `json:"created,omitempty" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T15:48:46.195517+03:00"`
-	Updated  *string `json:"updated,omitempty" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T21:01:34.382072+03:00"`
+	ID       opt[string] `json:"id,omitzero" doc:"Read-only: may be present if it equals the present value." example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
+	UserRole opt[string] `json:"user_role,omitzero" doc:"Read-only: may be present if it equals the present value." example:"Not_Verifyed"`
+	Created  opt[string] `json:"created,omitzero" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T15:48:46.195517+03:00"`
+	Updated  opt[string] `json:"updated,omitzero" doc:"Read-only: may be present if it equals the present value." example:"2024-12-15T21:01:34.382072+03:00"`
 }
 
 func (o ReadOnly) compare() map[string]func(account.UserData) bool {
 	m := map[string]func(account.UserData) bool{}
-	if o.ID != nil {
-		m["id"] = func(u account.UserData) bool { return *o.ID == u.ID }
+	if o.ID.set { // null too is another value than the present one
+		m["id"] = func(u account.UserData) bool { return o.ID.value == u.ID }
 	}
-	if o.UserRole != nil {
-		m["user_role"] = func(u account.UserData) bool { return *o.UserRole == u.Role }
+	if o.UserRole.set {
+		m["user_role"] = func(u account.UserData) bool { return o.UserRole.value == u.Role }
 	}
-	if o.Created != nil {
-		m["created"] = func(u account.UserData) bool { return sameInstant(*o.Created, u.CreatedAt) }
+	if o.Created.set {
+		m["created"] = func(u account.UserData) bool { return sameInstant(o.Created.value, u.CreatedAt) }
 	}
-	if o.Updated != nil {
-		m["updated"] = func(u account.UserData) bool { return sameInstant(*o.Updated, u.UpdatedAt) }
+	if o.Updated.set {
+		m["updated"] = func(u account.UserData) bool { return sameInstant(o.Updated.value, u.UpdatedAt) }
 	}
 	return m
 }
@@ -166,7 +153,7 @@ func given(s *secret) (f account.Field[account.Secret]) {
 type patchRequest struct {
 	UserType        opt[string] `json:"user_type,omitzero"`
 	Username        opt[string] `json:"username,omitzero"`
-	Password        *secret     `json:"password,omitempty" doc:"A new one ends every other session."`
+	Password        opt[secret] `json:"password,omitzero" doc:"A new one ends every other session. It cannot be removed."`
 	Email           opt[string] `json:"email,omitzero"`
 	ContactNumber   opt[string] `json:"contact_number,omitzero" doc:"null removes it."`
 	CurrentPassword *secret     `json:"current_password,omitempty" doc:"See PUT."`
@@ -176,34 +163,27 @@ type patchRequest struct {
 func (a *API) patchUser(r *request, in *patchRequest) (reply, error) {
 	return a.change(r, a.service.PatchUser, account.UserChange{
 		UserType: in.UserType.field(), Username: in.Username.field(), Email: in.Email.field(),
-		ContactNumber: in.ContactNumber.field(), Password: given(in.Password),
-		CurrentPassword: given(in.CurrentPassword), ReadOnly: in.compare(),
+		ContactNumber: in.ContactNumber.field(), CurrentPassword: given(in.CurrentPassword), ReadOnly: in.compare(),
+		Password: account.Field[account.Secret]{Set: in.Password.set, Value: in.Password.value.Secret},
 	})
 }
 
 type changeFunc func(context.Context, account.Caller, string, account.UserChange) error
 
 func (a *API) change(r *request, rule changeFunc, c account.UserChange) (reply, error) {
-	id, err := r.userID()
-	if err != nil {
-		return reply{}, err
-	}
+	var err error
 	if c.IfVersion, err = ifMatch(r.Header); err != nil {
 		return reply{}, err
 	}
-	return reply{}, rule(r.Context(), r.caller, id, c)
+	return reply{}, rule(r.Context(), r.caller, r.PathValue("user_id"), c)
 }
 
 func (a *API) deleteUser(r *request) (reply, error) {
-	id, err := r.userID()
-	if err != nil {
-		return reply{}, err
-	}
 	version, err := ifMatch(r.Header)
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{}, a.service.DeleteUser(r.Context(), r.caller, id, version)
+	return reply{}, a.service.DeleteUser(r.Context(), r.caller, r.PathValue("user_id"), version)
 }
 
 // ifMatch reads If-Match (RFC 9110, section 13.1.1): nil where there is none.
@@ -213,20 +193,37 @@ func ifMatch(h http.Header) (func(version int64) bool, error) {
 	if len(values) == 0 {
 		return nil, nil
 	}
-	list := strings.TrimSpace(strings.Join(values, ","))
-	if list == "*" {
+	list := strings.Join(values, ",")
+	if strings.Trim(list, " \t") == "*" {
 		return func(int64) bool { return true }, nil
 	}
-	accepted := map[string]bool{}
-	for part := range strings.SplitSeq(list, ",") {
-		tag := strings.TrimSpace(part)
-		opaque := strings.TrimPrefix(tag, "W/")
-		if len(opaque) < 2 || opaque[0] != '"' || opaque[len(opaque)-1] != '"' {
-			return nil, headerInvalid("If-Match")
-		}
-		if opaque == tag {
-			accepted[tag] = true
-		}
+	strong, ok := entityTags(list)
+	if !ok {
+		return nil, headerInvalid("If-Match")
 	}
-	return func(version int64) bool { return accepted[`"`+strconv.FormatInt(version, 10)+`"`] }, nil
+	return func(version int64) bool { return slices.Contains(strong, strconv.FormatInt(version, 10)) }, nil
+}
+
+// entityTags gives the strong ones of a list of entity tags (RFC 9110, sections
+// 5.6.1 and 8.8.3), without their quotes. A comma in quotes is part of a tag.
+func entityTags(list string) (strong []string, ok bool) {
+	for {
+		list = strings.TrimLeft(list, " \t,")
+		if list == "" {
+			return strong, ok
+		}
+		rest, weak := strings.CutPrefix(list, "W/")
+		if rest == "" || rest[0] != '"' {
+			return nil, false
+		}
+		tag, after, closed := strings.Cut(rest[1:], `"`)
+		list = strings.TrimLeft(after, " \t")
+		if !closed || list != "" && list[0] != ',' || strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return nil, false
+		}
+		if !weak {
+			strong = append(strong, tag)
+		}
+		ok = true
+	}
 }
