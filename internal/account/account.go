@@ -162,7 +162,26 @@ func (s *Service) authorize(ctx context.Context, tx *db.Tx, now time.Time, calle
 	if err := s.may(caller, action, targetID); err != nil {
 		return err
 	}
+	if err := confirm(ctx, tx, now, caller); err != nil {
+		return err
+	}
 	return record(ctx, tx, now, caller, action, event.Success, targetID, data)
+}
+
+// confirm makes sure that a caller still is who he was when his token was
+// checked: between that and the change lie the reading of a body and the hashing
+// of a password, which he can draw out, and in which his session can end, his
+// role go, his account be disabled. Writing to the row of the session keeps
+// whoever wants to end it waiting until the change is committed.
+func confirm(ctx context.Context, tx *db.Tx, now time.Time, caller Caller) error {
+	if caller.Kind != User {
+		return nil
+	}
+	n, err := tx.Exec(ctx, confirmSession, caller.tokenHash[:], caller.UserID, db.Micros(now), caller.Role)
+	if err == nil && n == 0 {
+		err = errTokenInvalid
+	}
+	return err
 }
 
 // record writes what happened by itself: a login is allowed to everyone, and
@@ -179,7 +198,8 @@ func record(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, action
 // needsProof refuses a user whose last proof of identity is too old for what he
 // wants to do. A stolen token alone must not be enough to take an account over.
 func needsProof(caller Caller, now time.Time) error {
-	if caller.Kind == User && now.Sub(caller.AuthenticatedAt) > ProofWindow {
+	age := now.Sub(caller.AuthenticatedAt)
+	if caller.Kind == User && (age > ProofWindow || age < -clockSlack) { // a proof of the future: the clock was set back
 		return refuse(Forbidden, CodeReauthenticationRequired)
 	}
 	return nil

@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -260,7 +259,7 @@ func (s *Service) hear(ctx context.Context) error {
 		l.epoch = epoch
 	}
 	last := l.epoch
-	err := s.db.Query(ctx, selectSessionChanges, []any{l.epoch}, func(scan func(...any) error) error {
+	err := s.db.Poll(ctx, selectSessionChanges, []any{l.epoch}, func(scan func(...any) error) error {
 		var userID string
 		if err := scan(&last, &userID); err != nil {
 			return err
@@ -303,38 +302,45 @@ func (s *Service) writeLastSeen(ctx context.Context) error {
 // ctx ends; then it writes what the database does not have yet.
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	every := func(d time.Duration, what string, f func(context.Context) error) {
-		wg.Go(func() {
-			t := time.NewTicker(d)
-			defer t.Stop()
-			failing := false // told once, and once more when it is over
-			for {
-				work, cancel := context.WithTimeout(ctx, max(d, giveUpAfter))
-				err := f(work)
-				cancel()
-				switch {
-				case err != nil && !failing && !errors.Is(err, context.Canceled):
-					failing = true
-					s.log.LogAttrs(ctx, levelOf(err), "background work fails", logErr(what, err)...)
-				case err == nil && failing:
-					failing = false
-					s.log.LogAttrs(ctx, slog.LevelInfo, "background work goes on", slog.String("work", what))
-				}
-				select {
-				case <-ctx.Done():
-					return
-				case <-t.C:
-				}
-			}
-		})
-	}
-	every(pollEvery, "hear of sessions", s.hear)
-	every(seenEvery, "write last seen", s.writeLastSeen)
-	every(janitorEvery, "sweep", s.Sweep)
+	wg.Go(func() {
+		// At once: only who hears of changes may trust his memory.
+		if err := s.hear(ctx); err != nil && ctx.Err() == nil {
+			s.log.LogAttrs(ctx, levelOf(err), "background work fails", logErr("hear of sessions", err)...)
+		}
+		s.every(ctx, pollEvery, "hear of sessions", s.hear)
+	})
+	wg.Go(func() { s.every(ctx, seenEvery, "write last seen", s.writeLastSeen) })
+	wg.Go(func() { s.every(ctx, janitorEvery, "sweep", s.Sweep) })
 	wg.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := s.writeLastSeen(last); err != nil {
 		s.log.LogAttrs(last, levelOf(err), "background work fails", logErr("write last seen", err)...)
+	}
+}
+
+// every calls f again and again until ctx ends. That it fails is told once, and
+// once more when it is over.
+func (s *Service) every(ctx context.Context, d time.Duration, what string, f func(context.Context) error) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		work, cancel := context.WithTimeout(ctx, max(d, giveUpAfter))
+		err := f(work)
+		cancel()
+		switch {
+		case err != nil && !failing && ctx.Err() == nil:
+			failing = true
+			s.log.LogAttrs(ctx, levelOf(err), "background work fails", logErr(what, err)...)
+		case err == nil && failing:
+			failing = false
+			s.log.LogAttrs(ctx, slog.LevelInfo, "background work goes on", slog.String("work", what))
+		}
 	}
 }

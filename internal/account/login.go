@@ -46,6 +46,7 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 	}
 	ok, stale, err := s.verify(ctx, in.Password, u.passwordHash)
 	if err != nil {
+		s.unused(ctx, budgets)
 		return Token{}, err
 	}
 	if !ok || !u.disabledAt.IsZero() {
@@ -64,17 +65,20 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 // here, and nowhere else.
 func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember bool) (t Token, err error) {
 	now := s.now()
+	var se Session
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		if err := p.use(ctx, tx, now); err != nil {
 			return err
 		}
-		var se Session
 		if t, se, err = s.issue(ctx, tx, now, caller, p.userID, remember); err != nil {
 			return err
 		}
 		caller.UserID = p.userID
 		return recordLogin(ctx, tx, now, caller, se)
 	})
+	if se.ended > 0 {
+		s.live.forget(p.userID)
+	}
 	if errors.Is(err, errTokenInvalid) { // the password or the account changed under our hands
 		err = refuse(Unauthenticated, CodeInvalidCredentials)
 	}
@@ -109,7 +113,7 @@ func (s *Service) userByLogin(ctx context.Context, typed string) (u userRow, acc
 	}
 	account = "name " + key
 	if key == "" { // nobody can be called that; one budget for all spellings of it
-		account = "other " + fold(strings.TrimSpace(typed))
+		account = "other " + fold(strings.TrimSpace(typed[:min(len(typed), maxInputBytes)]))
 	}
 	u, err = queryUser(ctx, s.db, query, key)
 	switch {
@@ -129,12 +133,30 @@ func (s *Service) rehash(ctx context.Context, u userRow, password secret.Text) (
 		return "", err
 	}
 	now := s.now()
+	replaced := false
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		n, err := tx.Exec(ctx, replaceHash, phc, u.ID, u.passwordHash)
-		if err != nil || n == 0 {
-			return err // changed meanwhile: the proof's use will tell
+		if replaced = n == 1; err != nil || !replaced {
+			return err
 		}
 		return record(ctx, tx, now, Caller{Kind: User, UserID: u.ID}, rehash, event.Success, u.ID, nil)
 	})
-	return phc, err
+	if err != nil || replaced {
+		return phc, err
+	}
+	return s.rehashed(ctx, u, password)
+}
+
+// rehashed is for a login whose twin was faster: the stored hash is another one
+// now, and the password counts if it is that of the new hash as well.
+func (s *Service) rehashed(ctx context.Context, u userRow, password secret.Text) (string, error) {
+	now, err := userByID(ctx, s.db, u.ID)
+	if err != nil {
+		return "", notFoundIs(err, refuse(Unauthenticated, CodeInvalidCredentials))
+	}
+	ok, _, err := s.verify(ctx, password, now.passwordHash)
+	if err == nil && !ok {
+		err = refuse(Unauthenticated, CodeInvalidCredentials)
+	}
+	return now.passwordHash, err
 }

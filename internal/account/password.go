@@ -179,6 +179,7 @@ func (s *Service) prove(ctx context.Context, caller Caller, password secret.Text
 	}
 	ok, _, err := s.verify(ctx, password, u.passwordHash)
 	if err != nil {
+		s.unused(ctx, p.budgets)
 		return proof{}, err
 	}
 	if ok {
@@ -251,6 +252,10 @@ func (s *Service) passwordChanged(ctx context.Context, tx *db.Tx, now time.Time,
 		keep = caller.SessionID
 	}
 	if err := record(ctx, tx, now, caller, changePassword, event.Success, u.ID, nil); err != nil {
+		return err
+	}
+	// Whoever asked for another address may be he from whom the password is taken.
+	if _, err := tx.Exec(ctx, deleteEmailChange, u.ID); err != nil {
 		return err
 	}
 	if !u.emailVerifiedAt.IsZero() {

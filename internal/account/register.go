@@ -30,6 +30,10 @@ type profile struct {
 	userType string
 }
 
+// words are what a password must not be made of. A field that was found at fault
+// has none: it may be of any length, and nothing will be stored.
+func (p profile) words() ownWords { return ownWordsOf(p.email.address, p.username.name, p.phone) }
+
 func (s *Service) checkProfile(broken faults, userType, name, address, phone string) profile {
 	var p profile
 	var fault *Fault
@@ -108,7 +112,7 @@ func (s *Service) raced(ctx context.Context, once *once, now time.Time, cause er
 func (s *Service) newUser(ctx context.Context, now time.Time, in Registration) (userRow, error) {
 	broken := faults{}
 	p := s.checkProfile(broken, in.UserType, in.Username, in.Email, in.ContactNumber)
-	broken.add("password", s.checkPassword(in.Password, ownWordsOf(in.Email, in.Username, p.phone)))
+	broken.add("password", s.checkPassword(in.Password, p.words()))
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
 		return userRow{}, err
 	}

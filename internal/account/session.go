@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"propusk/internal/db"
@@ -32,7 +33,13 @@ type Session struct {
 	IdleExpiresAt   time.Time // zero where there is no idle limit
 	IP              string
 	UserAgent       string
+
+	ended int64 // how many older ones it has displaced
 }
+
+// maxSessions is how many sessions a user can have; the next one ends the
+// oldest. Whoever knows a password could otherwise fill memory and disk.
+const maxSessions = 100
 
 // issue makes a session: the one place that does, whatever the way in.
 func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, userID string, remember bool) (Token, Session, error) {
@@ -48,6 +55,13 @@ func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Ca
 	hash := secret.HashOf(t.Token.Reveal())
 	_, err := tx.Exec(ctx, insertSession, hash[:], se.ID, userID, btoi(remember), db.Micros(now), db.Micros(now),
 		db.Micros(now), db.Micros(t.ExpiresAt), se.IP, se.UserAgent)
+	if err != nil {
+		return t, se, err
+	}
+	se.ended, err = tx.Exec(ctx, deleteOldest, userID, maxSessions)
+	if err == nil && se.ended > 0 {
+		err = announce(ctx, tx, now, userID)
+	}
 	return t, se, err
 }
 
@@ -138,20 +152,21 @@ func (s *Service) endOwn(ctx context.Context, caller Caller, action Action, sess
 	if caller.Kind != User {
 		return refuse(Unauthenticated, CodeTokenRequired)
 	}
+	if !IsID(sessionID) {
+		return refuse(NotFound, CodeSessionNotFound)
+	}
 	now := s.now()
 	return s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			n, err := tx.Exec(ctx, deleteSession, sessionID, caller.UserID)
-			switch {
-			case err != nil:
-				return err
-			case n == 0 && action == logout: // it ended between our check of the token and now
-				return errTokenInvalid
-			case n == 0:
-				return refuse(NotFound, CodeSessionNotFound)
-			}
 			if err := s.authorize(ctx, tx, now, caller, action, caller.UserID, map[string]string{"session_id": sessionID}); err != nil {
 				return err
+			}
+			n, err := tx.Exec(ctx, deleteSession, sessionID, caller.UserID)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return refuse(NotFound, CodeSessionNotFound)
 			}
 			return announce(ctx, tx, now, caller.UserID)
 		})
@@ -167,10 +182,13 @@ func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended in
 	now := s.now()
 	err = s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			if ended, err = endSessionsOf(ctx, tx, now, caller.UserID, caller.SessionID); err != nil || ended == 0 {
+			if ended, err = tx.Exec(ctx, deleteSessionsOf, caller.UserID, caller.SessionID); err != nil || ended == 0 {
 				return err
 			}
-			return s.authorize(ctx, tx, now, caller, endSessions, caller.UserID, nil)
+			if err := s.authorize(ctx, tx, now, caller, endSessions, caller.UserID, nil); err != nil {
+				return err
+			}
+			return announce(ctx, tx, now, caller.UserID)
 		})
 	})
 	return ended, err
@@ -293,10 +311,10 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password se
 			if err := proof.use(ctx, tx, now); err != nil {
 				return err
 			}
-			if t, err = s.renewToken(ctx, tx, now, caller); err != nil {
+			if err := s.authorize(ctx, tx, now, caller, proveAgain, caller.UserID, map[string]string{"session_id": caller.SessionID}); err != nil {
 				return err
 			}
-			if err := s.authorize(ctx, tx, now, caller, proveAgain, caller.UserID, map[string]string{"session_id": caller.SessionID}); err != nil {
+			if t, err = s.renewToken(ctx, tx, now, caller); err != nil {
 				return err
 			}
 			return announce(ctx, tx, now, caller.UserID)
@@ -333,5 +351,9 @@ func btoi(b bool) int64 {
 
 // recordLogin is the entry of a login, with the session that it gave.
 func recordLogin(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, se Session) error {
-	return record(ctx, tx, now, caller, login, event.Success, se.UserID, map[string]string{"session_id": se.ID})
+	data := map[string]string{"session_id": se.ID}
+	if se.ended > 0 {
+		data["sessions_ended"] = strconv.FormatInt(se.ended, 10)
+	}
+	return record(ctx, tx, now, caller, login, event.Success, se.UserID, data)
 }

@@ -20,11 +20,20 @@ const selectSessionsOf = `
 SELECT ` + sessionColumns + ` FROM sessions s JOIN users u ON u.id = s.user_id
 WHERE s.user_id = $1 AND u.disabled_at IS NULL`
 
+const confirmSession = `
+UPDATE sessions SET last_seen_at = last_seen_at WHERE token_hash = $1 AND user_id = $2 AND expires_at > $3
+AND EXISTS (SELECT 1 FROM users WHERE id = $2 AND disabled_at IS NULL AND user_role = $4)`
+
 const deleteSession = `DELETE FROM sessions WHERE id = $1 AND user_id = $2`
 
 const deleteExpired = `DELETE FROM sessions WHERE token_hash = $1 AND (expires_at <= $2 OR last_seen_at <= $3)`
 
 const deleteSessionsOf = `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`
+
+// All but the newest $2.
+const deleteOldest = `
+DELETE FROM sessions WHERE token_hash IN
+(SELECT token_hash FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1000 OFFSET $2)`
 
 const updateLastSeen = `UPDATE sessions SET last_seen_at = $1 WHERE token_hash = $2 AND last_seen_at < $1`
 

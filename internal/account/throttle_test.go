@@ -303,3 +303,22 @@ func TestNoGuessIsCheckedThatCannotBeCounted(t *testing.T) {
 		}
 	})
 }
+
+// S-54: what was typed as a name cannot be guessed at in the database: two
+// installations share no fingerprint of it.
+func TestBudgetsAreNamedUnderTheMasterKey(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
+		b := apptest.Start(t, apptest.Options{DatabaseURL: freshURL(t, a.Engine)})
+		var rows [2][]string
+		for i, node := range []*apptest.App{a, b} {
+			tryLogin(t, node.Client, apptest.GoodPassword, apptest.GoodPassword) // as people do
+			if rows[i] = direct(t, node.URL).rows(t, "throttle"); len(rows[i]) != 2 {
+				t.Fatalf("%d budgets, want the name's and the network's", len(rows[i]))
+			}
+		}
+		if len(minus(rows[0], rows[1])) != 2 {
+			t.Errorf("the same budgets under two master keys: %q, %q", rows[0], rows[1])
+		}
+	})
+}

@@ -151,7 +151,7 @@ func (s *Service) checkChange(u userRow, w *userWrite) (profile, error) {
 	broken := faults{}
 	p := s.checkProfile(broken, or(w.UserType, u.UserType), or(w.Username, u.Username), or(w.Email, u.Email), or(w.ContactNumber, u.ContactNumber))
 	if w.Password.Set {
-		broken.add("password", s.checkPassword(w.Password.Value, ownWordsOf(or(w.Email, u.Email), or(w.Username, u.Username), p.phone)))
+		broken.add("password", s.checkPassword(w.Password.Value, p.words()))
 	}
 	if w.CurrentPassword.Set {
 		broken.add("current_password", s.checkSubmitted(w.CurrentPassword.Value))
@@ -212,15 +212,17 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 			data := map[string]string{"fields": strings.Join(changed, " ")}
 			if pending {
 				data["email_change"] = "pending"
-				if err := s.askForEmail(ctx, tx, now, u, p.email); err != nil {
-					return err
-				}
 			}
 			if err := s.authorize(ctx, tx, now, caller, w.action, u.ID, data); err != nil {
 				return err
 			}
 			if w.Password.Set {
-				return s.passwordChanged(ctx, tx, now, caller, u)
+				if err := s.passwordChanged(ctx, tx, now, caller, u); err != nil {
+					return err
+				}
+			}
+			if pending {
+				return s.askForEmail(ctx, tx, now, u, p.email)
 			}
 			return nil
 		})
@@ -297,6 +299,9 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 	}
 	return s.revoke(id, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
+			if err := s.authorize(ctx, tx, now, caller, deleteUser, id, nil); err != nil {
+				return err
+			}
 			var version int64
 			if err := tx.QueryRow(ctx, eraseUser, []any{id}, &version); err != nil {
 				return notFoundIs(err, refuse(NotFound, CodeUserNotFound))
@@ -310,9 +315,6 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 				}
 			}
 			if err := outbox.Forget(ctx, tx, id); err != nil {
-				return err
-			}
-			if err := s.authorize(ctx, tx, now, caller, deleteUser, id, nil); err != nil {
 				return err
 			}
 			if err := event.Erase(ctx, tx, id); err != nil {

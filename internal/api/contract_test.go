@@ -12,6 +12,7 @@ import (
 // A check that cannot fail proves nothing: answers that are not what the
 // document says are found out, one fault at a time (promise P4).
 func TestAnswersThatBreakTheContractAreFoundOut(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, apptest.Options{DatabaseURL: "sqlite::memory:"})
 	p := a.NewPerson(t)
 	user := p.Do(t, "GET", "/"+p.ID, nil).Want(t, 200)

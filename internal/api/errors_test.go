@@ -31,6 +31,7 @@ var statusOf = map[account.Code]string{
 // Every code has words in both languages, with the same placeholders, and stands
 // in docs/errors.md; and every code that the source declares is in the list.
 func TestEveryCodeHasWordsAndIsDocumented(t *testing.T) {
+	t.Parallel()
 	all := api.AllCodes()
 	placeholder := regexp.MustCompile(`\{\w+\}`)
 	for code, words := range all {

@@ -12,6 +12,7 @@ import (
 // The ETag is another after every change, whoever makes it, and the same as long
 // as there was none.
 func TestETagChangesWithEveryChange(t *testing.T) {
+	t.Parallel()
 	operator := account.Caller{Kind: account.Operator}
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := create(t, a, "", true)
@@ -56,6 +57,7 @@ func TestETagChangesWithEveryChange(t *testing.T) {
 // where the tag is the present one, 412 where it is not, 400 where it cannot be
 // read; what is refused changes nothing.
 func TestIfMatch(t *testing.T) {
+	t.Parallel()
 	const present = "PRESENT" // stands for the opaque part of the present tag
 	cases := []struct {
 		status int
@@ -140,6 +142,7 @@ func TestIfMatch(t *testing.T) {
 
 // Two who read the same and write at once: one wins, the others are told.
 func TestParallelChangesWithOneETagHaveOneWinner(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		for round := range 5 {
@@ -177,6 +180,7 @@ func TestParallelChangesWithOneETagHaveOneWinner(t *testing.T) {
 
 // Of two who delete with one tag, or delete and change, one wins.
 func TestParallelDeleteAndChangeHaveOneWinner(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		for range 5 {
 			p := a.NewPerson(t)

@@ -43,6 +43,7 @@ func spellings(name string) []string {
 // No name of the model, however it is written, sets anything but the fields of
 // the call itself; a body that holds one is refused whole (S-30, S-39, V11, V67).
 func TestNoNameOfTheModelSetsAnything(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true, Policy: patient}, func(t *testing.T, a *apptest.App) {
 		calls := bodiedCalls(t, a)
 		before := take(t, a)

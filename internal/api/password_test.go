@@ -42,6 +42,7 @@ const (
 // normalisation: 8 to 256, whatever they take in bytes. There is no rule about
 // what they must be (S-02, N1 to N3).
 func TestPasswordLengthIsCountedInCodePoints(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name, password, code string
 	}{
@@ -91,6 +92,7 @@ func TestPasswordLengthIsCountedInCodePoints(t *testing.T) {
 // around it; only Unicode's own spellings of the same letters are the same, and
 // a ligature is not its letters (S-03, N4, V98).
 func TestTheWholePasswordCounts(t *testing.T) {
+	t.Parallel()
 	long := varied(256, latin)
 	flipped := func(i int) string { return long[:i] + strings.ToUpper(long[i:i+1]) + long[i+1:] }
 	cases := []struct {
@@ -213,6 +215,7 @@ func doors(t *testing.T, a *apptest.App) []door {
 // words, are refused at every door, whatever they are dressed up with; a long
 // one that merely holds a listed word is taken (S-05, N5).
 func TestCommonAndPersonalPasswordsAreRefusedAtEveryDoor(t *testing.T) {
+	t.Parallel()
 	const short, long, chars, common, personal = "password_too_short", "password_too_long", "password_characters", "password_common", "password_personal"
 	cases := []struct{ password, code string }{
 		{"", "required"},
@@ -255,6 +258,7 @@ func TestCommonAndPersonalPasswordsAreRefusedAtEveryDoor(t *testing.T) {
 // A password that is too long is refused before anything is hashed, wherever one
 // is sent; so is a body of a megabyte (S-04, V99).
 func TestOversizePasswordsAreRefusedBeforeHashing(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true, Policy: patient}, func(t *testing.T, a *apptest.App) {
 		calls := bodiedCalls(t, a)
 		before := take(t, a)
@@ -292,6 +296,7 @@ func storedHash(t *testing.T, a *apptest.App, id string) (phc string) {
 // and the cost that is set; computed anew from that text alone, it is the same
 // (S-06, N7).
 func TestStoredPasswordIsArgon2idInPHCForm(t *testing.T) {
+	t.Parallel()
 	cost := secret.Argon2{Memory: 64, Passes: 3, Threads: 2}
 	form := regexp.MustCompile(`^\$argon2id\$v=19\$m=64,t=3,p=2\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$`)
 	apptest.Each(t, apptest.Options{Argon2: cost}, func(t *testing.T, a *apptest.App) {
@@ -328,6 +333,7 @@ func TestStoredPasswordIsArgon2idInPHCForm(t *testing.T) {
 // When the cost is set anew, the next login of each user stores a hash of the
 // new cost; nobody is logged out, and a wrong password changes nothing (S-06).
 func TestHashIsMadeAnewAtLoginWhenTheCostChanges(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		before, tag := storedHash(t, a, p.ID), etag(t, p)

@@ -16,6 +16,7 @@ import (
 // Every rule of every field, one broken at a time, with its own code; and what
 // is refused leaves nothing behind (S-33, V12, V13).
 func TestRegisterRefusesEveryBrokenField(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("a", 65)
 	rules := []struct {
 		field string
@@ -110,6 +111,7 @@ func TestRegisterRefusesEveryBrokenField(t *testing.T) {
 // Every broken field is named at once, in the language and the form that the
 // caller asks for, in the words of the one list of codes.
 func TestEveryBrokenFieldIsNamedAtOnceInBothLanguagesAndForms(t *testing.T) {
+	t.Parallel()
 	body := object{"username": "two words", "email": "nobody", "password": "short", "contact_number": "12", "user_type": "robot"}
 	args := map[string]string{"min": "8"}
 	want := map[string]account.Code{
@@ -130,54 +132,54 @@ func TestEveryBrokenFieldIsNamedAtOnceInBothLanguagesAndForms(t *testing.T) {
 		Fields                    map[string]fault
 		RequestID                 string `json:"request_id"`
 	}
-	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
-		for header, lang := range map[string]string{
-			"": "en", "en": "en", "en-GB": "en", "ru": "ru", "ru-RU": "ru", "RU": "ru", "de": "en", "uk": "en", "kk, be;q=0.9": "en", "sr-RU": "en", "rue": "en",
-			"de, ru;q=0.5": "ru", "en;q=0.1, ru;q=0.9": "ru", "ru;q=0, en": "en", "*": "en", "und-Cyrl": "en", "nonsense;;;": "en", "ru-Latn-UA, uk": "ru",
-		} {
-			c := a.Client
-			if header != "" {
-				c = c.With("Accept-Language", header)
-			}
-			plain := c.Do(t, "POST", "/register", body).Want(t, 422)
-			var e jsend
-			unmarshal(t, plain, &e)
-			if e.Status != "fail" || e.Data.Code != "invalid_fields" || e.Data.Message != account.Codes["invalid_fields"].In(lang, nil) {
-				t.Errorf("Accept-Language %q: %s", header, plain.Body)
-			}
-			wantHeader(t, plain, "Content-Type", "application/json")
+	a := apptest.Start(t, apptest.Options{DatabaseURL: "sqlite::memory:"})
+	for header, lang := range map[string]string{
+		"": "en", "en": "en", "en-GB": "en", "ru": "ru", "ru-RU": "ru", "RU": "ru", "de": "en", "uk": "en", "kk, be;q=0.9": "en", "sr-RU": "en", "rue": "en",
+		"de, ru;q=0.5": "ru", "en;q=0.1, ru;q=0.9": "ru", "ru;q=0, en": "en", "*": "en", "und-Cyrl": "en", "nonsense;;;": "en", "ru-Latn-UA, uk": "ru",
+	} {
+		c := a.Client
+		if header != "" {
+			c = c.With("Accept-Language", header)
+		}
+		plain := c.Do(t, "POST", "/register", body).Want(t, 422)
+		var e jsend
+		unmarshal(t, plain, &e)
+		if e.Status != "fail" || e.Data.Code != "invalid_fields" || e.Data.Message != account.Codes["invalid_fields"].In(lang, nil) {
+			t.Errorf("Accept-Language %q: %s", header, plain.Body)
+		}
+		wantHeader(t, plain, "Content-Type", "application/json")
 
-			asked := c.With("Accept", "application/problem+json").Do(t, "POST", "/register", body).Want(t, 422)
-			var p problem
-			unmarshal(t, asked, &p)
-			if p.Type != "urn:propusk:error:invalid_fields" || p.Title != "Unprocessable Entity" || p.Status != 422 ||
-				p.Code != "invalid_fields" || p.Detail != e.Data.Message || p.RequestID != asked.Header.Get("X-Request-Id") {
-				t.Errorf("Accept-Language %q: %s", header, asked.Body)
-			}
-			wantHeader(t, asked, "Content-Type", "application/problem+json")
+		asked := c.With("Accept", "application/problem+json").Do(t, "POST", "/register", body).Want(t, 422)
+		var p problem
+		unmarshal(t, asked, &p)
+		if p.Type != "urn:propusk:error:invalid_fields" || p.Title != "Unprocessable Entity" || p.Status != 422 ||
+			p.Code != "invalid_fields" || p.Detail != e.Data.Message || p.RequestID != asked.Header.Get("X-Request-Id") {
+			t.Errorf("Accept-Language %q: %s", header, asked.Body)
+		}
+		wantHeader(t, asked, "Content-Type", "application/problem+json")
 
-			for _, answer := range []*apptest.Answer{plain, asked} {
-				wantHeader(t, answer, "Content-Language", lang)
-				if vary := strings.Join(answer.Header.Values("Vary"), ", "); !strings.Contains(vary, "Accept-Language") || !strings.Contains(vary, "Accept,") {
-					t.Errorf("Vary %q", vary)
-				}
+		for _, answer := range []*apptest.Answer{plain, asked} {
+			wantHeader(t, answer, "Content-Language", lang)
+			if vary := strings.Join(answer.Header.Values("Vary"), ", "); !strings.Contains(vary, "Accept-Language") || !strings.Contains(vary, "Accept,") {
+				t.Errorf("Vary %q", vary)
 			}
-			for _, fields := range []map[string]fault{e.Data.Fields, p.Fields} {
-				if len(fields) != len(want) {
-					t.Errorf("%d fields, want %d: %v", len(fields), len(want), fields)
-				}
-				for name, code := range want {
-					if got := (fault{string(code), account.Codes[code].In(lang, args)}); fields[name] != got {
-						t.Errorf("Accept-Language %q, field %s: %v, want %v", header, name, fields[name], got)
-					}
+		}
+		for _, fields := range []map[string]fault{e.Data.Fields, p.Fields} {
+			if len(fields) != len(want) {
+				t.Errorf("%d fields, want %d: %v", len(fields), len(want), fields)
+			}
+			for name, code := range want {
+				if got := (fault{string(code), account.Codes[code].In(lang, args)}); fields[name] != got {
+					t.Errorf("Accept-Language %q, field %s: %v, want %v", header, name, fields[name], got)
 				}
 			}
 		}
-	})
+	}
 }
 
 // The RFC 9457 form is for those who name it, and not for those who refuse it.
 func TestProblemFormIsForThoseWhoAskForIt(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, apptest.Options{DatabaseURL: "sqlite::memory:"})
 	const jsend, problem = "application/json", "application/problem+json"
 	for accept, want := range map[string]string{
@@ -199,6 +201,7 @@ func TestProblemFormIsForThoseWhoAskForIt(t *testing.T) {
 // blanks around, width, look-alike letters, another form of the same letter, and
 // a domain in Punycode (S-33, V13, V14).
 func TestRegisterRefusesTakenNamesInAnySpelling(t *testing.T) {
+	t.Parallel()
 	taken := []struct {
 		field, code, holder string
 		spellings           []string
@@ -238,6 +241,7 @@ func TestRegisterRefusesTakenNamesInAnySpelling(t *testing.T) {
 
 // Both names are named where both are taken, by one holder or by two.
 func TestRegisterNamesBothTakenNamesAtOnce(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p, q := a.NewPerson(t), a.NewPerson(t)
 		for _, o := range []object{
@@ -252,6 +256,7 @@ func TestRegisterNamesBothTakenNamesAtOnce(t *testing.T) {
 
 // The forms in which people write one number are one number; it may be absent.
 func TestContactNumberHasOneFormOrNone(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		for given, want := range map[any]any{
 			"+79853553825": "+79853553825", "8 (985) 355-38-25": "+79853553825", "+7 985 355-38-25": "+79853553825",
@@ -284,6 +289,7 @@ func stored(t *testing.T, a *apptest.App, o object) object {
 // A new user is what the caller said, and not verified, whatever he said; the
 // first type is the default; the operator sets the list.
 func TestRegisterStoresWhatWasGiven(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Policy: func(p *account.Policy) { p.UserTypes = []string{"shop", "courier"} }}, func(t *testing.T, a *apptest.App) {
 		o := with(newcomer(), "user_type", "courier")
 		o["username"], o["email"] = " \u0401лка7 ", " \u041f\u043e\u0447\u0442\u0430@Домен.рф "
@@ -307,6 +313,7 @@ func TestRegisterStoresWhatWasGiven(t *testing.T) {
 
 // Location leads to the new user, and to nobody else.
 func TestRegisterTellsWhereTheUserIs(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		o := newcomer()
 		answer := a.Do(t, "POST", "/auth/register", o).Want(t, 201)
@@ -327,6 +334,7 @@ func TestRegisterTellsWhereTheUserIs(t *testing.T) {
 
 // Where registration is closed, nobody gets in, and nobody learns what is taken.
 func TestClosedRegistrationTellsNothing(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true, Policy: func(p *account.Policy) { p.RegistrationOpen = false }}, func(t *testing.T, a *apptest.App) {
 		p := create(t, a, "", false)
 		before := take(t, a)
@@ -340,6 +348,7 @@ func TestClosedRegistrationTellsNothing(t *testing.T) {
 // Sixteen at once for one address, and for one name, in as many spellings: one
 // has it, the others are told that it is taken (S-57; promise P6).
 func TestParallelRegistrationsOfOneNameHaveOneWinner(t *testing.T) {
+	t.Parallel()
 	emails := []string{
 		"strasse@домен.рф", "STRASSE@ДОМЕН.РФ", "straße@домен.рф", "Stra\u1e9ee@Домен.рф", " strasse@домен.рф ", "strasse@xn--d1acufc.xn--p1ai",
 		"Strasse@XN--D1ACUFC.XN--P1AI", "sTRASSE@домен.рф", "stRASSE@домен.рф", "strASSE@домен.рф", "straSSE@домен.рф", "strasSE@домен.рф",
@@ -383,6 +392,7 @@ func other(field string) string {
 // gives the same user, fifty times at once or one after the other (F11;
 // promise P6).
 func TestRepeatedRegistrationsWithOneKeyMakeOneUser(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		o := newcomer()
 		c := a.With("Idempotency-Key", "the-only-one")
@@ -414,6 +424,7 @@ func TestRepeatedRegistrationsWithOneKeyMakeOneUser(t *testing.T) {
 // A key stands for one request: another one under it is refused, whatever in it
 // is another, and the first is not disturbed (F11).
 func TestIdempotencyKeyOfAnotherRequestIsRefused(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		o := newcomer()
 		c := a.With("Idempotency-Key", "k1")
@@ -440,6 +451,7 @@ func TestIdempotencyKeyOfAnotherRequestIsRefused(t *testing.T) {
 // What was refused is not remembered: corrected, the request goes through under
 // the same key.
 func TestRefusedRequestDoesNotUseItsKeyUp(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		c := a.With("Idempotency-Key", "second-try")
@@ -454,6 +466,7 @@ func TestRefusedRequestDoesNotUseItsKeyUp(t *testing.T) {
 
 // A key is remembered for 24 hours, to the microsecond, and no longer (F11).
 func TestIdempotencyKeyLivesForADay(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		o := newcomer()
 		c := a.With("Idempotency-Key", "daily")
@@ -482,6 +495,7 @@ func TestIdempotencyKeyLivesForADay(t *testing.T) {
 // The client went away before it had its answer. Whether or not the service had
 // done it by then, the repetition ends with one user, whole (F11).
 func TestRegistrationAfterALostAnswer(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		for i := range 20 {
 			o := newcomer()
@@ -507,6 +521,7 @@ func TestRegistrationAfterALostAnswer(t *testing.T) {
 // A key is 1 to 255 visible ASCII characters, once; nothing else is taken for
 // one, or for none.
 func TestHostileIdempotencyKeysAreRefused(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		before := take(t, a)
 		for _, header := range []string{
@@ -541,6 +556,7 @@ func TestHostileIdempotencyKeysAreRefused(t *testing.T) {
 // The key and the request that it stands for are not kept in plain text: the
 // request holds a password.
 func TestIdempotencyKeepsNoPlainText(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		o := newcomer()
 		a.With("Idempotency-Key", "plainly-visible").Do(t, "POST", "/register", o).Want(t, 201)

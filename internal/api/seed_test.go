@@ -68,6 +68,7 @@ var seedPaths = []struct{ name, register, login string }{
 // The seed's examples, sent as they are written and answered as they are
 // written, byte for byte (S-01; promise P2).
 func TestSeedReplaysWordForWord(t *testing.T) {
+	t.Parallel()
 	for _, paths := range seedPaths {
 		t.Run(paths.name, func(t *testing.T) {
 			apptest.Each(t, throwaway(t), func(t *testing.T, a *apptest.App) {
@@ -95,6 +96,7 @@ func TestSeedReplaysWordForWord(t *testing.T) {
 // token, and JSON (S-01; promise P2). What the seed sends verbatim is refused
 // and changes nothing.
 func TestSeedReplaysAgainstTheDefaultsWithTokenAndGoodPassword(t *testing.T) {
+	t.Parallel()
 	good := strings.NewReplacer(`"password": "password"`, `"password": "corAl-Teapot-93-lantern"`)
 	for _, paths := range seedPaths {
 		t.Run(paths.name, func(t *testing.T) {
@@ -126,6 +128,7 @@ func TestSeedReplaysAgainstTheDefaultsWithTokenAndGoodPassword(t *testing.T) {
 // Six digits of a second, also where they are zeros, and the offset of the zone
 // in force at that time.
 func TestTimesHaveSixDigitsAndTheZonesOffset(t *testing.T) {
+	t.Parallel()
 	kolkata, err := time.LoadLocation("Asia/Kolkata")
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +152,7 @@ func TestTimesHaveSixDigitsAndTheZonesOffset(t *testing.T) {
 // Python's words are taken for JSON's in a throwaway instance only, and there
 // outside of strings only.
 func TestPythonLiteralsStandForThemselvesInStrings(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, apptest.Options{Literals: true, DatabaseURL: "sqlite::memory:"})
 	a.Do(t, "POST", "/register", `{"username":"True","email":"None@example.org","password":"\\\"True-anchor-\"None False","contact_number":None}`).Want(t, 201)
 	me := a.As(a.Do(t, "POST", "/login", `{"email_or_name":"True","password":"\\\"True-anchor-\"None False","remember_me":False}`).Want(t, 200).Text("token"))

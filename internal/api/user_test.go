@@ -15,6 +15,7 @@ import (
 // What GET gave, PUT takes: unedited it changes nothing at all, edited it
 // changes what was edited. The instants may come back in another spelling.
 func TestWhatWasReadCanBeWrittenBack(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Zone: moscow(t), Idle: true}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		p.Do(t, "PATCH", "/"+p.ID, object{"contact_number": "8 985 355-38-25", "user_type": "org"}).Want(t, 200)
@@ -41,6 +42,7 @@ func TestWhatWasReadCanBeWrittenBack(t *testing.T) {
 // null and nothing are other values too. So it is for the user himself, for an
 // Admin, and for a trusted network (S-30, S-39, V11).
 func TestReadOnlyFieldsAreRefusedAndNeverIgnored(t *testing.T) {
+	t.Parallel()
 	o := apptest.Options{Zone: moscow(t), TrustedNetworks: loopback, Idle: true}
 	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
 		p, admin := a.NewPerson(t), create(t, a, "Admin", true)
@@ -84,6 +86,7 @@ func TestReadOnlyFieldsAreRefusedAndNeverIgnored(t *testing.T) {
 // PUT takes the document of register: what it leaves out is gone, except for the
 // password.
 func TestPutReplacesTheWholeDocument(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		full := object{"username": "whole7", "email": "Whole7@example.org", "user_type": "org", "contact_number": "+44 20 7946 0958"}
@@ -114,6 +117,7 @@ func TestPutReplacesTheWholeDocument(t *testing.T) {
 // A change touches the columns of what it names, in the row of whom it names,
 // and no others; and every change has its entry in the trail (S-39, V67).
 func TestAChangeTouchesOnlyItsOwnColumns(t *testing.T) {
+	t.Parallel()
 	const always = "updated_at version"
 	cases := []struct {
 		name, columns string
@@ -183,6 +187,7 @@ func countOf(v any) int {
 // A merge patch (RFC 7396): null takes away what can be taken away and is
 // refused for what cannot; it is not passed over.
 func TestPatchWithNullIsNeverPassedOver(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		before := take(t, a)
@@ -204,6 +209,7 @@ func TestPatchWithNullIsNeverPassedOver(t *testing.T) {
 
 // The names of others are taken for a change as they are for a registration.
 func TestChangesRefuseTakenNames(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		p, q, v := a.NewPerson(t), a.NewPerson(t), create(t, a, "", true)
 		before := take(t, a)
@@ -222,6 +228,7 @@ func TestChangesRefuseTakenNames(t *testing.T) {
 
 // Many at once for one free name: one has it.
 func TestParallelChangesToOneNameHaveOneWinner(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		people := make([]*apptest.Person, 8)
 		for i := range people {
@@ -240,6 +247,7 @@ func TestParallelChangesToOneNameHaveOneWinner(t *testing.T) {
 // An address that nobody has proven is replaced at once, as the seed shows, and
 // nobody is written to.
 func TestUnprovenAddressChangesAtOnce(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		p.Do(t, "PUT", "/"+p.ID, object{"username": p.Username, "email": "New.One@example.net"}).Want(t, 200)
@@ -267,6 +275,7 @@ func waiting(t *testing.T, a *apptest.App) []outbox.Message {
 // logs in; the old address is told and the new one is asked, each once. The new
 // one is good for nothing meanwhile, and can be had by whoever proves it.
 func TestProvenAddressStaysUntilTheNewOneIsProven(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := create(t, a, "", true)
 		for range 2 { // the second time nobody is written to again
@@ -313,6 +322,7 @@ func wantWaiting(t *testing.T, a *apptest.App, about string, want map[string]out
 // other; but they are two mailboxes, and the proof of one is none of the other.
 // Letter case alone is no other mailbox (V10, V11).
 func TestProofOfOneMailboxIsNoneOfItsLookAlike(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		o := newcomer()
 		id, err := a.Service.CreateUser(t.Context(), account.Caller{Kind: account.Operator}, account.Registration{
@@ -339,6 +349,7 @@ func TestProofOfOneMailboxIsNoneOfItsLookAlike(t *testing.T) {
 // Whoever stole a session loses it when the password changes, by whatever call;
 // the session that changed it goes on, and nobody else's ends (S-15, V57).
 func TestNewPasswordEndsTheOtherSessions(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		bystander, admin := a.NewPerson(t), create(t, a, "Admin", true)
 		for i, c := range []struct {
@@ -386,6 +397,7 @@ func TestNewPasswordEndsTheOtherSessions(t *testing.T) {
 // then only with current_password, or after another proof. Anything else may
 // change at any time (S-15, S-16).
 func TestSensitiveChangesNeedAFreshProof(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		for _, method := range []string{"PUT", "PATCH"} {
 			p := a.NewPerson(t)
@@ -435,6 +447,7 @@ func TestSensitiveChangesNeedAFreshProof(t *testing.T) {
 
 // A wrong current_password is not passed over where the session is fresh.
 func TestWrongCurrentPasswordIsRefusedThoughTheSessionIsFresh(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		wrong := object{"password": "changed-Anchor-71-quartz", "current_password": "wrong-Anchor-71-quartz"}
@@ -446,6 +459,7 @@ func TestWrongCurrentPasswordIsRefusedThoughTheSessionIsFresh(t *testing.T) {
 // Guesses at current_password are taken from the budget that logins share: when
 // it is spent, the right one does not help either, here or there (S-20).
 func TestGuessesAtCurrentPasswordAreCounted(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		p, bystander := a.NewPerson(t), a.NewPerson(t)
 		guess := object{"password": "changed-Anchor-71-quartz", "current_password": "wrong-Anchor-71-quartz"}
@@ -483,6 +497,7 @@ func TestGuessesAtCurrentPasswordAreCounted(t *testing.T) {
 // An Admin proves himself with his own password, not with that of the user whom
 // he changes.
 func TestAdminProvesHimselfWithHisOwnPassword(t *testing.T) {
+	t.Parallel()
 	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
 		admin := create(t, a, "Admin", true)

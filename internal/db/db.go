@@ -221,6 +221,16 @@ func (d *DB) Query(ctx context.Context, query string, args []any, each func(func
 	return scanAll(rows, err, classify, each)
 }
 
+// Poll is [DB.Query] for the one background reader that must never stand behind
+// requests: on SQLite it has a connection beside theirs.
+func (d *DB) Poll(ctx context.Context, query string, args []any, each func(func(...any) error) error) error {
+	if err := ctx.Err(); err != nil {
+		return classify(err)
+	}
+	rows, err := d.query(ctx, query, args)
+	return scanAll(rows, err, classify, each)
+}
+
 // enter waits for one of SQLite's readers as long as ctx lasts; database/sql,
 // which is told nothing of ctx there, would wait for ever.
 func (d *DB) enter(ctx context.Context) error {

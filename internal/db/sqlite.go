@@ -56,8 +56,8 @@ func openSQLite(ctx context.Context, path string, o Options) (*DB, error) {
 		readers = 4
 	}
 	d.readers = make(chan struct{}, readers)
-	d.pool.SetMaxOpenConns(readers)
-	d.pool.SetMaxIdleConns(readers)
+	d.pool.SetMaxOpenConns(readers + 1) // one more: see Poll
+	d.pool.SetMaxIdleConns(readers + 1)
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), d.Close())
 	}

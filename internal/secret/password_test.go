@@ -223,7 +223,7 @@ func TestTamperedHashIsRefusedAndNotTried(t *testing.T) {
 
 // slow is a stored hash that takes about half a second to check.
 func slow() string {
-	return "$argon2id$v=19$m=65536,t=32,p=1$c2FsdHNhbHRzYWx0c2FsdA$08SGGcDJOWTOHrI9opI1oxYYPVyI3Xbz6vQjWzSpV7w"
+	return "$argon2id$v=19$m=65536,t=20,p=1$c2FsdHNhbHRzYWx0c2FsdA$08SGGcDJOWTOHrI9opI1oxYYPVyI3Xbz6vQjWzSpV7w"
 }
 
 // busy keeps so many workers of h at work, and gives a function that waits for

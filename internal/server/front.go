@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -122,7 +123,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	caller := account.Caller{
 		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(),
 	}
-	if caller.IP.IsValid() && contains(f.o.TrustedNetworks, caller.IP) {
+	if f.trusts(r, caller.IP) {
 		caller.Kind = account.Network
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
@@ -264,6 +265,11 @@ func clientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		next, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil { // some proxies write the port along
+			var withPort netip.AddrPort
+			withPort, err = netip.ParseAddrPort(strings.TrimSpace(hop))
+			next = withPort.Addr()
+		}
 		if err != nil || next.Zone() != "" {
 			return ip
 		}
@@ -272,6 +278,36 @@ func clientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 		}
 	}
 	return ip
+}
+
+// trusts tells whether the caller may go without a token. A proxy is not a
+// caller: where its address is all that can be seen, it has not said for whom it
+// asks. And a page that has its own name point to this address (DNS rebinding)
+// speaks for whoever looks at it, so the request must name us by an address, by
+// a name that nobody outside can own, or by that of the public URL.
+func (f *front) trusts(r *http.Request, ip netip.Addr) bool {
+	return ip.IsValid() && contains(f.o.TrustedNetworks, ip) && !contains(f.o.TrustedProxies, ip) && f.isOurName(r.Host)
+}
+
+func (f *front) isOurName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if _, err := netip.ParseAddr(host); err == nil || !strings.Contains(host, ".") {
+		return true
+	}
+	for _, private := range []string{".localhost", ".local", ".internal"} { // RFC 6761, RFC 6762, ICANN 2024
+		if strings.HasSuffix(host, private) {
+			return true
+		}
+	}
+	for _, origin := range f.o.OwnOrigins {
+		if u, err := url.Parse(origin); err == nil && u.Hostname() == host {
+			return true
+		}
+	}
+	return false
 }
 
 func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
