@@ -9,6 +9,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"propusk/internal/account"
@@ -37,7 +38,7 @@ type API struct {
 	ready    func(context.Context) error
 	mux      *http.ServeMux
 	paths    map[string][]string // path pattern → its methods
-	document []byte
+	document func() []byte       // made when first asked for: most instances never are
 }
 
 // New builds the face.
@@ -47,10 +48,13 @@ func New(o Options) (*API, error) {
 		mux: http.NewServeMux(), paths: map[string][]string{},
 	}
 	routes := a.routes()
-	var err error
-	if a.document, err = document(o, routes); err != nil {
-		return nil, err
-	}
+	a.document = sync.OnceValue(func() []byte {
+		b, err := document(o, routes)
+		if err != nil {
+			panic(err) // it is part of the program, and every test makes it
+		}
+		return b
+	})
 	a.mount(routes)
 	return a, nil
 }
@@ -71,9 +75,17 @@ func (a *API) mount(routes []route) {
 		}
 	}
 	description := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		send(w, http.StatusOK, "application/json", a.document)
+		send(w, http.StatusOK, "application/json", a.document())
 	})
-	page, asset := newDocs(http.HandlerFunc(a.nowhere))
+	docs := sync.OnceValues(func() (page, asset http.Handler) { return newDocs(http.HandlerFunc(a.nowhere)) }) // hashes the whole bundle
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, _ := docs()
+		p.ServeHTTP(w, r)
+	})
+	asset := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, f := docs()
+		f.ServeHTTP(w, r)
+	})
 	for path, h := range map[string]http.Handler{"/openapi.json": description, "/docs": page, "/docs/{asset}": asset} {
 		a.paths[path] = []string{http.MethodGet}
 		a.handle(http.MethodGet, path, traced(path, h))

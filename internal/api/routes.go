@@ -110,4 +110,4 @@ func (a *API) readiness(r *request) (reply, error) {
 }
 
 // Document is the OpenAPI document.
-func (a *API) Document() []byte { return a.document }
+func (a *API) Document() []byte { return a.document() }
