@@ -214,7 +214,7 @@ func (d database) names(t testing.TB) (names []string) {
 
 func (d database) rows(t testing.TB, name string) []string {
 	t.Helper()
-	rows, err := d.QueryContext(t.Context(), "SELECT * FROM "+name) //nolint:gosec // a name that the database itself gave
+	rows, err := d.QueryContext(t.Context(), "SELECT * FROM "+name)
 	if err != nil {
 		t.Fatalf("read %s: %v", name, err)
 	}

@@ -52,9 +52,11 @@ func TestClientIsThePeerUnlessAProxyIsTrusted(t *testing.T) {
 		{"unknown before an address", proxy, []string{"unknown, 203.0.113.9"}, "203.0.113.9"},
 		{"empty", proxy, []string{""}, "10.0.0.1"},
 		{"a comma at the end", proxy, []string{"203.0.113.9,"}, "10.0.0.1"},
-		{"a port", proxy, []string{"203.0.113.9:80"}, "10.0.0.1"},
+		{"a port", proxy, []string{"203.0.113.9:80"}, "203.0.113.9"},
 		{"brackets", proxy, []string{"[2001:db8::1]"}, "10.0.0.1"},
-		{"brackets and a port", proxy, []string{"[2001:db8::1]:80"}, "10.0.0.1"},
+		{"brackets and a port", proxy, []string{"[2001:db8::1]:80"}, "2001:db8::1"},
+		{"a port that is none", proxy, []string{"203.0.113.9:99999"}, "10.0.0.1"},
+		{"a zone and a port", proxy, []string{"[fe80::1%eth0]:80"}, "10.0.0.1"},
 		{"RFC 7239", proxy, []string{`for="203.0.113.9"`}, "10.0.0.1"},
 		{"a zone", proxy, []string{"fe80::1%eth0"}, "10.0.0.1"},
 		{"a zone that is an attack", proxy, []string{"fe80::1%203.0.113.9"}, "10.0.0.1"},
@@ -143,7 +145,7 @@ func TestProxyIsNoCallerOfATrustedNetwork(t *testing.T) {
 		{"somebody from outside", "10.0.0.1:1", "10.0.0.9, 203.0.113.9", http.StatusUnauthorized},
 		{"outside, without the proxy", "203.0.113.9:1", "10.0.0.9", http.StatusUnauthorized},
 	} {
-		r := httptest.NewRequest("GET", "/"+p.ID, nil)
+		r := httptest.NewRequest("GET", "http://10.0.0.2:8001/"+p.ID, nil)
 		r.RemoteAddr = c.peer
 		if c.header != "" {
 			r.Header.Set("X-Forwarded-For", c.header)

@@ -89,7 +89,10 @@ const checkPath = "/auth/session"
 var (
 	jsonType = []string{"application/json"}
 	noStore  = []string{"no-store"}
-	answers  = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+	// Said while the service stops: a client that is told so on its connection
+	// sends no request into one that is just being closed.
+	goElsewhere = []string{"close"}
+	answers     = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 )
 
 // check answers a token check that succeeds from memory. Anything else it
@@ -116,6 +119,9 @@ func (f *front) check(w http.ResponseWriter, r *http.Request, begun time.Time) b
 // ServeHTTP implements [http.Handler].
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
+	if f.o.Ready.stopping.Load() {
+		w.Header()["Connection"] = goElsewhere
+	}
 	if f.quick && r.URL.Path == checkPath && r.Method == http.MethodGet && f.check(w, r, begun) {
 		return
 	}

@@ -35,7 +35,9 @@ const (
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 32 << 10
 	// drainTime is how long the service still answers after it has said that it
-	// is not ready, so that whoever sends it requests can learn of it.
+	// is not ready, so that whoever sends it requests can learn of it: from
+	// /readyz, or from the answer on his connection. Closing idle connections at
+	// once would lose the requests that are on their way on them.
 	drainTime = 300 * time.Millisecond
 )
 
@@ -177,7 +179,6 @@ func (s *Server) serveMain(l net.Listener) error {
 func (s *Server) stop(ctx context.Context) error {
 	s.o.Log.InfoContext(ctx, "stopping", slog.String("at_most", s.o.ShutdownTimeout.String()))
 	s.o.Ready.stopping.Store(true)
-	s.main.SetKeepAlivesEnabled(false)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.ShutdownTimeout)
 	defer cancel()
 	select {

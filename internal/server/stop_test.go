@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -12,7 +13,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"propusk/internal/account"
 	"propusk/internal/apptest"
+	"propusk/internal/server"
 )
 
 // F13: fifty clients that keep their connections and never pause. The server
@@ -21,7 +24,9 @@ import (
 // it was sent is left without its answer.
 func TestGracefulStopAnswersEveryRequest(t *testing.T) {
 	const clients = 50
-	a := apptest.Start(t, apptest.Options{DatabaseURL: apptest.SQLiteURL(t)})
+	a := apptest.Start(t, apptest.Options{DatabaseURL: apptest.SQLiteURL(t), Policy: func(p *account.Policy) {
+		p.AttemptsPerAccount, p.AttemptsPerNetwork = 1<<20, 1<<20
+	}})
 	p := a.NewPerson(t)
 	others := goleak.IgnoreCurrent()
 
@@ -125,7 +130,20 @@ func TestAddressInUseIsAnError(t *testing.T) {
 	t.Parallel()
 	a := inMemory(t, apptest.Options{Idle: true})
 	r := listen(t, a, healthy)
+	for _, o := range []server.Options{
+		{Listen: r.main, OpsListen: "127.0.0.1:0"}, {Listen: "127.0.0.1:0", OpsListen: r.main},
+	} {
+		o.Log, o.Ready = slog.New(slog.DiscardHandler), server.NewReadiness(healthy)
+		o.Background = []func(context.Context){func(context.Context) { t.Error("the background work began") }}
+		s, err := server.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(t.Context(), func(net.Addr, net.Addr) { t.Error("it says that it started") }); err == nil {
+			t.Error("no error")
+		}
+	}
 	if code, _ := get(t, r.main, "/healthz"); code != 200 {
-		t.Errorf("/healthz: %d", code)
+		t.Errorf("the first one: %d", code)
 	}
 }
