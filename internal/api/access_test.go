@@ -377,6 +377,28 @@ func TestNothingIsInheritedFromADeletedUser(t *testing.T) {
 	})
 }
 
+// What is no session of one's own is none, whatever is in its place in the path,
+// on both engines: PostgreSQL takes no text that is not UTF-8 (S-42, V79).
+func TestWhatIsNoSessionIdEndsNoSession(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, apptest.Options{Idle: true}, func(t *testing.T, a *apptest.App) {
+		p, q := a.NewPerson(t), a.NewPerson(t)
+		session := q.Do(t, "GET", "/auth/session", nil).Want(t, 200).Text("session_id")
+		own := p.Do(t, "GET", "/auth/session", nil).Want(t, 200).Text("session_id")
+		before := take(t, a)
+		for _, id := range []string{
+			session, seedID, "%ff", "%c0%80", "%ed%a0%80", "%ef%bf%be", "x", "%20", "%27%20OR%20%271%27=%271", "%25", "_", strings.ToUpper(own), own + "%20", "%7b" + own + "%7d",
+			p.ID, p.Token, strings.Repeat("a", 20000),
+		} {
+			p.Do(t, "DELETE", "/auth/sessions/"+id, nil).Want(t, 404, "session_not_found")
+		}
+		wantUnchanged(t, a, before, "ending what is no session")
+		p.Do(t, "DELETE", "/auth/sessions/"+own, nil).Want(t, 200)
+		p.Do(t, "GET", "/auth/session", nil).Want(t, 401)
+		q.Do(t, "GET", "/auth/session", nil).Want(t, 200)
+	})
+}
+
 // Deleting needs a proof of identity of the last 15 minutes.
 func TestDeleteNeedsAFreshProof(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -176,6 +177,51 @@ func (z *fuzzed) wantFixedPoint(t *testing.T, id string) {
 		t.Errorf("read\n%s, written back\n%s", read.Body, again.Body)
 	}
 }
+
+// FuzzRegistration fills the fields of a registration with anything. Nothing is
+// a fault of ours; who is registered logs in by both names, as they were typed
+// and as they are shown, and is read and written back as he is (S-02, S-03,
+// S-33, S-56, V79).
+func FuzzRegistration(f *testing.F) {
+	z := startFuzzed(f)
+	for _, s := range [][5]string{
+		{"egor228", "AGUREZ@yandex.com", "corAl-Teapot-93-lantern", "+79853553825", "ind"}, {"Ёлка", "Почта@домен.рф", "пароль из многих слов", "8 (985) 355-38-25", "org"},
+		{" \uff25\u0131ß ", " İstanbul@example.org ", "\U0001f600 anchor \u0301", "", ""}, {"\u212aelvin", "stra\u1e9ee@x.example", "\u1100\u1161\u11a8 velvet anchor", "+442079460958", "ind"},
+		{"田中さくら", "a@xn--d1acufc.xn--p1ai", strings.Repeat("\u00e9x", 128), "020 7946 0958", "x"}, {"a@b", "a@b@c", "\ufffe", "+7", "\u0000"}, {"i\u03bdan", "a\uff20b.example", "password", "1-800-FLOWERS", "IND"},
+		{"محمد١٢", "o'neil+tag@x-y.example", " spaces  around ", "79853553825", "ind"}, {"νίκοσ", "ΟΔΌΣ@x.example", "σίσυφος-velvet", "", ""},
+	} {
+		f.Add(s[0], s[1], s[2], s[3], s[4])
+	}
+	f.Fuzz(func(t *testing.T, username, email, password, phone, userType string) {
+		post := func(path string, body object) *apptest.Answer {
+			b, err := json.Marshal(body, jsontext.AllowInvalidUTF8(true))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("POST", path, bytes.NewReader(b))
+			r.Header.Set("Content-Type", "application/json")
+			return z.serve(t, r)
+		}
+		answer := post("/register", object{"username": username, "email": email, "password": password, "contact_number": phone, "user_type": userType})
+		if answer.Status == 409 { // somebody has it: whose it is, he logs in below
+			answer = post("/register", object{"username": username, "email": "of-" + itoa() + "@example.org", "password": password})
+		}
+		if answer.Status != 201 {
+			return
+		}
+		id := answer.Text("user_id")
+		z.wantFixedPoint(t, id)
+		shown := document(t, z.admin.Client, id)
+		for _, name := range []any{username, shown["username"], shown["email"]} {
+			if got := post("/login", object{"email_or_name": name, "password": password}).Want(t, 200).Text("user_id"); got != id {
+				t.Errorf("%q logs in as another", name)
+			}
+		}
+		post("/login", object{"email_or_name": shown["username"], "password": password + "x"}).Want(t, 401)
+	})
+}
+
+func itoa() string { return strconv.FormatInt(numbers.Add(1), 36) }
 
 // FuzzRoutes sends any request line and any headers, with a token and without:
 // nothing is a fault of ours, nothing is redirected, and nothing is said but

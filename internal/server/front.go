@@ -87,10 +87,8 @@ const checkPath = "/auth/session"
 
 //nolint:gochecknoglobals // values of headers, and room for answers
 var (
-	jsonType = []string{"application/json"}
-	noStore  = []string{"no-store"}
-	// Said while the service stops: a client that is told so on its connection
-	// sends no request into one that is just being closed.
+	jsonType    = []string{"application/json"}
+	noStore     = []string{"no-store"}
 	goElsewhere = []string{"close"}
 	answers     = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 )
@@ -111,6 +109,7 @@ func (f *front) check(w http.ResponseWriter, r *http.Request, begun time.Time) b
 	}
 	h["X-Request-Id"] = []string{newRequestID()}
 	h["Content-Type"], h["Cache-Control"] = jsonType, noStore
+	f.o.Ready.dismiss(h)
 	_, _ = w.Write(b) //nolint:gosec // JSON, sent as JSON; whom the answer does not reach cannot be told
 	f.checks.Observe(time.Since(begun).Seconds())
 	return true
@@ -119,9 +118,6 @@ func (f *front) check(w http.ResponseWriter, r *http.Request, begun time.Time) b
 // ServeHTTP implements [http.Handler].
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
-	if f.o.Ready.stopping.Load() {
-		w.Header()["Connection"] = goElsewhere
-	}
 	if f.quick && r.URL.Path == checkPath && r.Method == http.MethodGet && f.check(w, r, begun) {
 		return
 	}
@@ -136,7 +132,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	ctx = account.WithCaller(api.WithTrace(ctx, trace), caller)
 	r = r.WithContext(ctx)
-	rec := &recorder{ResponseWriter: w}
+	rec := &recorder{ResponseWriter: w, ready: f.o.Ready}
 	h := w.Header()
 	for _, x := range f.headers {
 		h[x.name] = x.value
@@ -333,20 +329,25 @@ func OriginOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 // recorder notes what was answered.
 type recorder struct {
 	http.ResponseWriter
+	ready         *Readiness
 	status, bytes int
 }
 
-func (r *recorder) WriteHeader(status int) {
+// begin is called before the first of an answer leaves.
+func (r *recorder) begin(status int) {
 	if r.status == 0 {
 		r.status = status
+		r.ready.dismiss(r.Header())
 	}
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.begin(status)
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
+	r.begin(http.StatusOK)
 	n, err := r.ResponseWriter.Write(b)
 	r.bytes += n
 	return n, err
@@ -354,9 +355,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // WriteString spares the bundle of the docs page a copy.
 func (r *recorder) WriteString(s string) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
+	r.begin(http.StatusOK)
 	n, err := io.WriteString(r.ResponseWriter, s)
 	r.bytes += n
 	return n, err

@@ -78,6 +78,15 @@ func (r *Readiness) Check(ctx context.Context) error {
 	return r.check(ctx)
 }
 
+// dismiss tells a client, with the answer on its connection, that the service
+// stops: so it sends no request into one that is just being closed. Called as
+// late as can be, for a request may have come before the end did.
+func (r *Readiness) dismiss(h http.Header) {
+	if r.stopping.Load() {
+		h["Connection"] = goElsewhere
+	}
+}
+
 // Server serves.
 type Server struct {
 	o       Options
