@@ -45,6 +45,7 @@ type machine struct {
 	wires   []*wire
 	users   []*modelUser
 	tokens  []*modelToken // every one that there ever was
+	last    int           // the node that was asked last
 	idle    time.Duration
 	dice    int
 	seed    int
@@ -100,6 +101,16 @@ func (m *machine) roll(n int) int {
 
 func (m *machine) now() time.Time { return m.nodes[0].Clock.Now() }
 
+// at turns to a node. Before a request to another one than the last, a second
+// passes on their clocks: that is the bound.
+func (m *machine) at(n int) (*apptest.App, *wire) {
+	if n != m.last {
+		m.move(time.Second)
+	}
+	m.last = n
+	return m.nodes[n], m.wires[n]
+}
+
 func (m *machine) move(d time.Duration) {
 	for _, a := range m.nodes {
 		a.Clock.Move(d)
@@ -142,16 +153,12 @@ func (m *machine) added(u *modelUser, answer []byte, like *modelToken) {
 	m.tokens = append(m.tokens, k)
 }
 
-// act does one thing at one of the nodes. Before a request to another node than
-// the last one, a second passes on their clocks: that is the bound.
+// act does one thing at one of the nodes.
 func (m *machine) act(t *testing.T) {
-	n := m.roll(len(m.nodes))
-	a, w, u := m.nodes[n], m.wires[n], m.users[m.roll(len(m.users))]
-	if len(m.nodes) > 1 {
-		m.move(time.Second)
-	}
+	a, w := m.at(m.roll(len(m.nodes)))
+	u := m.users[m.roll(len(m.users))]
 	what := m.roll(12)
-	m.history = append(m.history, fmt.Sprintf("step %d: node %d, action %d on %s", m.step, n, what, u.name))
+	m.history = append(m.history, fmt.Sprintf("step %d: node %d, action %d on %s", m.step, m.last, what, u.name))
 	switch what {
 	case 0, 1, 2:
 		m.login(t, w, u)
@@ -235,10 +242,8 @@ func (m *machine) check(t *testing.T, n int) {
 	for len(m.tokens) > 0 && len(asked) < n {
 		asked = append(asked, m.tokens[m.roll(len(m.tokens))])
 	}
-	for i, w := range m.wires {
-		if i > 0 {
-			m.move(time.Second)
-		}
+	for i := range m.nodes {
+		_, w := m.at((m.last + i) % len(m.nodes))
 		for _, k := range asked {
 			want := http.StatusUnauthorized
 			if m.live(k) {
@@ -246,7 +251,7 @@ func (m *machine) check(t *testing.T, n int) {
 			}
 			code, b := w.send(t, "GET", "/auth/session", k.token, "")
 			if code != want || code == http.StatusOK && text(b, "user_id") != k.id {
-				t.Errorf("node %d: token of %s: status %d, want %d: %s", i, k.user.name, code, want, b)
+				t.Errorf("node %d: token of %s: status %d, want %d: %s", m.last, k.user.name, code, want, b)
 			}
 			if code == http.StatusOK {
 				k.seen = m.now()

@@ -469,7 +469,7 @@ func TestForeignSessionLooksLikeNone(t *testing.T) {
 // V64: under load, nobody is ever taken for somebody else.
 func TestNobodyGetsAnothersSession(t *testing.T) {
 	t.Parallel()
-	const users, rounds = 30, 8
+	const users, rounds = 20, 6
 	o := apptest.Options{HashWorkers: 4, Policy: func(p *account.Policy) { p.AttemptsPerNetwork = 1 << 20 }}
 	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
 		w := newWire(t, a)
