@@ -134,7 +134,7 @@ func TestLoginRenewsAnOutdatedHash(t *testing.T) {
 // of his budget's meaning: nobody is let in unchecked.
 func TestFullHashingPoolAnswers503(t *testing.T) {
 	t.Parallel()
-	o := apptest.Options{HashWorkers: 1, HashQueue: 1, Argon2: secret.Argon2{Memory: 16 << 10, Passes: 1, Threads: 1},
+	o := apptest.Options{HashWorkers: 1, HashQueue: 1, Argon2: secret.Argon2{Memory: 64 << 10, Passes: 12, Threads: 1}, // long enough for all to meet
 		Policy: func(p *account.Policy) { p.AttemptsPerAccount = 1000 }}
 	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
 		p := a.NewPerson(t)
