@@ -304,9 +304,11 @@ func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// At once: only who hears of changes may trust his memory.
-		if err := s.hear(ctx); err != nil && ctx.Err() == nil {
+		first, cancel := context.WithTimeout(ctx, giveUpAfter)
+		if err := s.hear(first); err != nil && ctx.Err() == nil {
 			s.log.LogAttrs(ctx, levelOf(err), "background work fails", logErr("hear of sessions", err)...)
 		}
+		cancel()
 		s.every(ctx, pollEvery, "hear of sessions", s.hear)
 	})
 	wg.Go(func() { s.every(ctx, seenEvery, "write last seen", s.writeLastSeen) })

@@ -15,7 +15,7 @@ import (
 	"propusk/internal/db"
 )
 
-// S-13, S-14, V35, V57, V58, V61: whatever is done in whatever order, a token
+// S-13, S-14, V57, V58, V61: whatever is done in whatever order, a token
 // is good exactly as long as a model of a few lines says. A failure names the
 // seed that brings it about again.
 func TestTokensLiveByTheModelWhateverHappens(t *testing.T) {

@@ -47,9 +47,9 @@ func wantOutage(t testing.TB, a *apptest.App, got *apptest.Answer) {
 	}
 }
 
-// S-13, F5: a node that has heard nothing of revocations for a second does not
-// trust its memory; where it cannot ask the database either, it says so: it
-// neither lets in nor turns away.
+// S-13, F5, V78: a node that has heard nothing of revocations for a second does
+// not trust its memory; where it cannot ask the database either, it says so, and
+// nothing of the inside: it neither lets in nor turns away.
 func TestNodeThatCannotHearAsksTheDatabaseOrAnswers503(t *testing.T) {
 	t.Parallel()
 	a, gate, plain := behindGate(t)

@@ -349,7 +349,7 @@ func raceRevocation(t *testing.T, a *apptest.App, w *wire, p *apptest.Person, ki
 	return next
 }
 
-// S-14, S-15, V61: a login that is under way while the password changes, the
+// S-14, S-15, V35, V61: a login that is under way while the password changes, the
 // account is disabled or deleted gives no token, or one that has ended already.
 func TestLoginRacingWithARevocationLeavesNoLiveSession(t *testing.T) {
 	t.Parallel()
