@@ -16,6 +16,7 @@ type Metrics struct {
 	logins        *prometheus.CounterVec
 	registrations *prometheus.CounterVec
 	throttled     *prometheus.CounterVec
+	lookups       prometheus.Counter
 	all           []prometheus.Collector
 }
 
@@ -28,8 +29,11 @@ func newMetrics(h *secret.Hasher) *Metrics {
 		registrations: counter("registrations_total", "Registrations by outcome.", "outcome"),
 		throttled:     counter("throttled_total", "Attempts refused because a budget was empty, by the budget's scope.", "scope"),
 	}
+	m.lookups = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "propusk", Name: "session_lookups_total", Help: "Tokens that the database was asked for, because memory was not sure.",
+	})
 	m.all = []prometheus.Collector{
-		m.logins, m.registrations, m.throttled,
+		m.logins, m.registrations, m.throttled, m.lookups,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "propusk", Name: "password_hashes_waiting", Help: "Passwords that wait to be hashed.",
 		}, func() float64 { n, _ := h.Stats(); return float64(n) }),
@@ -40,11 +44,18 @@ func newMetrics(h *secret.Hasher) *Metrics {
 	return m
 }
 
-func (m *Metrics) liveSessions(size func() int) {
-	m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "propusk", Name: "sessions_in_memory", Help: "Sessions in the table in memory.",
-	}, func() float64 { return float64(size()) }))
+func (m *Metrics) liveSessions(l *liveSessions) {
+	gauge := func(name, help string, f func() float64) {
+		m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "propusk", Name: name, Help: help}, f))
+	}
+	yes := func(b bool) float64 { return float64(btoi(b)) }
+	gauge("sessions_in_memory", "Sessions in the table in memory.", func() float64 { return float64(l.table.size.Load()) })
+	gauge("sessions_complete", "1 while every live session is in memory, so that no check asks the database.", func() float64 { return yes(l.complete.Load()) })
+	gauge("node_alone", "1 while no other process issues sessions on the database.", func() float64 { return yes(l.alone.Load()) })
 }
+
+// SessionMemory is about how many bytes the sessions in memory take.
+func (s *Service) SessionMemory() int64 { return s.live.table.size.Load() * entryBytes }
 
 // Collectors gives the figures of the service for a registry.
 func (s *Service) Collectors() []prometheus.Collector { return s.metrics.all }

@@ -36,8 +36,9 @@ type Streams struct {
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the service."`
 	Dev     devCmd     `cmd:"" help:"Run a throwaway instance on this machine alone: in memory, no token needed, weak passwords taken."`
-	User    userCmd    `cmd:"" help:"Look after users: add, list, show, role, disable, enable, delete."`
+	User    userCmd    `cmd:"" help:"Look after users: add, list, show, role, disable, enable, unlock, delete."`
 	Session sessionCmd `cmd:"" help:"Look after sessions: list, revoke."`
+	Key     keyCmd     `cmd:"" help:"Look after the keys of services: add, list, revoke."`
 	Config  configCmd  `cmd:"" help:"Look at the configuration: check."`
 	OpenAPI openapiCmd `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCmd `cmd:"" help:"Print the version."`

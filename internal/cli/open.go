@@ -49,7 +49,7 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 	}
 	cost := secret.Argon2{Memory: cfg.Argon2.Memory, Passes: cfg.Argon2.Passes, Threads: cfg.Argon2.Lanes}
 	service := account.New(account.Options{
-		DB: d, Keys: keys, Hasher: secret.NewHasher(cost, cfg.HashWorkers, cfg.HashQueue), Log: log, Now: now, Policy: policy(cfg),
+		DB: d, Keys: keys, Hasher: secret.NewHasher(cost, cfg.HashWorkers, cfg.HashQueue), Log: log, Now: now, Elapsed: elapsed, Policy: policy(cfg),
 	})
 	if err := service.Claim(ctx); err != nil {
 		if errors.Is(err, account.ErrOtherKey) {
@@ -66,6 +66,9 @@ func policy(cfg config.Config) account.Policy {
 		PasswordMinLength: cfg.PasswordMinLength, PasswordBlocklist: cfg.PasswordBlocklist,
 		UserTypes: cfg.UserTypes, PhoneRegion: cfg.PhoneRegion, RegistrationOpen: cfg.Registration == config.RegistrationOpen,
 		AttemptsPerAccount: cfg.AttemptsPerAccount, AttemptsPerNetwork: cfg.AttemptsPerNetwork, AttemptsRefill: cfg.AttemptsRefill,
+		AttemptsMaxWait: cfg.AttemptsMaxWait, AttemptsLimit: cfg.AttemptsLimit, DeviceLifetime: cfg.DeviceLifetime,
+		RegistrationsPerNetwork: cfg.RegistrationsPerNetwork, RegistrationsRefill: cfg.RegistrationsRefill,
+		SessionMemory: cfg.SessionMemory, OfflineChecks: cfg.OfflineChecks,
 	}
 	if cfg.Mode == config.Dev {
 		p.FirstUserID = seedUserID

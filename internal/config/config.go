@@ -78,9 +78,18 @@ type Config struct {
 	SecondFactorLifetime time.Duration
 	SecondFactorIdle     time.Duration
 
+	SessionMemory int64         // bytes
+	OfflineChecks time.Duration // 0: none
+
 	AttemptsPerAccount int           // wrong passwords in a row before an account must wait
 	AttemptsPerNetwork int           // the same for one network, whatever the accounts
-	AttemptsRefill     time.Duration // time after which an account has one more attempt
+	AttemptsRefill     time.Duration // the first wait
+	AttemptsMaxWait    time.Duration // the longest
+	AttemptsLimit      int           // wrong passwords in a row that close an account to unknown devices; at most 100
+	DeviceLifetime     time.Duration // whole seconds
+
+	RegistrationsPerNetwork int
+	RegistrationsRefill     time.Duration // time after which a network has one more
 
 	LogLevel  slog.Level
 	LogFormat LogFormat

@@ -50,6 +50,23 @@ type Hasher struct {
 	rest *time.Timer // runs out when nothing has been hashed for restAfter
 }
 
+// Who is a temporary stub.
+type Who struct {
+	Known                  bool
+	Network, Wide, Account string
+}
+
+// BusyError is a temporary stub.
+type BusyError struct{ RetryAfter time.Duration }
+
+func (e *BusyError) Error() string { return ErrBusy.Error() }
+
+// Room is a temporary stub.
+func (h *Hasher) Room(Who) error { return nil }
+
+// Pace is a temporary stub.
+func (h *Hasher) Pace() time.Duration { return 8 * time.Millisecond }
+
 // NewHasher makes a pool of so many workers and places to wait.
 func NewHasher(cost Argon2, workers, queue int) *Hasher {
 	h := &Hasher{cost: cost, workers: make(chan *argon2.Memory, workers), queue: int64(queue)}
@@ -72,7 +89,7 @@ func (h *Hasher) Cost() Argon2 { return h.cost }
 // Hash hashes the password into a PHC string
 // ($argon2id$v=19$m=…,t=…,p=…$salt$hash). It gives [ErrBusy] when there is no
 // place, or none in time.
-func (h *Hasher) Hash(ctx context.Context, password Text) (string, error) {
+func (h *Hasher) Hash(ctx context.Context, _ Who, password Text) (string, error) {
 	var salt [saltSize]byte
 	_, _ = rand.Read(salt[:]) // never fails: crypto/rand ends the program instead
 	key, err := h.derive(ctx, password, salt[:], h.cost, keySize)
@@ -86,7 +103,7 @@ func (h *Hasher) Hash(ctx context.Context, password Text) (string, error) {
 // whether its hash ought to be made anew because the parameters have changed.
 // With an empty phc (no user, or a user without a password) it does the same
 // work and tells false.
-func (h *Hasher) Verify(ctx context.Context, password Text, phc string) (ok, rehash bool, err error) {
+func (h *Hasher) Verify(ctx context.Context, _ Who, password Text, phc string) (ok, rehash bool, err error) {
 	if phc == "" {
 		phc = h.dummy
 	}
