@@ -131,7 +131,8 @@ func (a *App) build(t testing.TB, o Options) {
 	if cost == (secret.Argon2{}) {
 		cost = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
 	}
-	a.Hasher = secret.NewHasher(cost, or(o.HashWorkers, 2), or(o.HashQueue, 256))
+	a.Hasher = secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: or(o.HashWorkers, 2), Queue: or(o.HashQueue, 256)})
+	t.Cleanup(a.Hasher.Close)
 	level := slog.LevelInfo
 	if o.Debug {
 		level = slog.LevelDebug

@@ -66,8 +66,9 @@ type Config struct {
 	PasswordMinLength int // characters
 	PasswordBlocklist bool
 	Argon2            Argon2
-	HashWorkers       int // passwords hashed at one time; at least 1
-	HashQueue         int // requests that may wait for a worker
+	HashWorkers       int           // passwords hashed at one time; at least 1
+	HashQueue         int           // requests that may wait for a worker
+	HashWait          time.Duration // the longest such wait
 
 	TokenLifetime           time.Duration // whole seconds
 	TokenLifetimeRemembered time.Duration // whole seconds, never below TokenLifetime

@@ -40,6 +40,7 @@ type Flags struct {
 	Argon2            *string `name:"argon2" placeholder:"m=…,t=…,p=…" group:"Passwords" help:"Cost of a password hash (Argon2id): memory in KiB, passes, lanes."`
 	HashWorkers       *string `name:"hash-workers" placeholder:"N" group:"Passwords" help:"Passwords hashed at one time; 0 is the number of CPUs."`
 	HashQueue         *string `name:"hash-queue" placeholder:"N" group:"Passwords" help:"Requests that may wait for a hash worker; more are told to come back later."`
+	HashWait          *string `name:"hash-wait" placeholder:"DURATION" group:"Passwords" help:"Longest wait for a hash worker; who would wait longer is told at once to come back later."`
 
 	TokenLifetime           *string `name:"token-lifetime" placeholder:"DURATION" group:"Sessions" help:"Life of a token."`
 	TokenLifetimeRemembered *string `name:"token-lifetime-remembered" placeholder:"DURATION" group:"Sessions" help:"Life of a token issued with remember_me."`

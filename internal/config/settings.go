@@ -82,6 +82,8 @@ var settings = []setting{
 		into: set(between(0, 1024), func(c *Config) *int { return &c.HashWorkers })},
 	{name: "hash-queue", normal: "256",
 		into: set(between(0, 65536), func(c *Config) *int { return &c.HashQueue })},
+	{name: "hash-wait", normal: "3s",
+		into: set(parseDuration, func(c *Config) *time.Duration { return &c.HashWait })},
 
 	{name: "token-lifetime", normal: "24h",
 		into: set(parseWholeSeconds, func(c *Config) *time.Duration { return &c.TokenLifetime })},
