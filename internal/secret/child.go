@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// hangsAfter is the least time without an answer after which the child is
+	// leastPatience is the least time without an answer after which the child is
 	// taken to hang: on the lowest priority, on a machine that is busy with other
 	// things, a hash takes its time.
-	hangsAfter = 10 * time.Second
+	leastPatience = 10 * time.Second
 	// endsWithin is how long it may take to end when its input has.
 	endsWithin = 2 * time.Second
 )
@@ -39,7 +39,7 @@ type child struct {
 }
 
 // startChild starts the process, and has ended called once when it is no more.
-func startChild(cmd *exec.Cmd, ended func(*child, error)) (*child, error) {
+func startChild(cmd *exec.Cmd, patience time.Duration, ended func(*child, error)) (*child, error) {
 	inRead, inWrite, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func startChild(cmd *exec.Cmd, ended func(*child, error)) (*child, error) {
 		return nil, errors.Join(err, inWrite.Close(), outRead.Close())
 	}
 	go func() {
-		unready := time.AfterFunc(hangsAfter, c.kill)
+		unready := time.AfterFunc(patience, c.kill)
 		err := c.listen(outRead, unready)
 		unready.Stop()
 		c.kill() // whatever it says from now on is not heard

@@ -68,3 +68,20 @@ func (h *Hasher) Believe(d time.Duration) {
 
 // Who is whom it is for.
 func (t *ticket) Who() Who { return t.who }
+
+// LosePatience makes the pool take a child to hang sooner. Call it before the
+// first hash.
+func (h *Hasher) LosePatience(after time.Duration) { h.keeper.patience = after }
+
+// InFlight is how many calls the child has not answered.
+func (h *Hasher) InFlight() int {
+	h.keeper.mu.Lock()
+	c := h.keeper.child
+	h.keeper.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls)
+}

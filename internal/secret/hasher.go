@@ -187,7 +187,7 @@ func (h *Hasher) there(ctx context.Context, c call) (key []byte, err error) {
 func (h *Hasher) patience(c Argon2) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(10*h.pace.one(c), hangsAfter)
+	return max(10*h.pace.one(c), h.keeper.patience)
 }
 
 func (h *Hasher) timed(c Argon2, start time.Time) {

@@ -30,6 +30,9 @@ type keeper struct {
 	command func() *exec.Cmd
 	args    []string
 	log     *slog.Logger
+	// patience is the least time without an answer after which a child is taken
+	// to hang.
+	patience time.Duration
 
 	restarts, inProcess atomic.Int64
 
@@ -46,7 +49,7 @@ type keeper struct {
 }
 
 func newKeeper(o HasherOptions) *keeper {
-	k := &keeper{command: o.Command, log: o.Log, args: []string{
+	k := &keeper{command: o.Command, log: o.Log, patience: leastPatience, args: []string{
 		WorkerArg, strconv.Itoa(o.Workers), strconv.FormatUint(uint64(o.Cost.Memory), 10),
 	}}
 	k.rest = time.AfterFunc(childRest, k.dismiss)
@@ -102,7 +105,7 @@ func (k *keeper) start() error {
 	}
 	cmd := k.command()
 	cmd.Args = append(cmd.Args, k.args...)
-	c, err := startChild(cmd, k.ended)
+	c, err := startChild(cmd, k.patience, k.ended)
 	if err == nil {
 		k.child = c
 		k.all.Add(1)

@@ -20,5 +20,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == orphan {
+		haveAChild()
+	}
 	goleak.VerifyTestMain(m)
 }
