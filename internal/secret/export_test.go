@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"context"
 	"syscall"
 	"time"
 )
@@ -85,3 +86,30 @@ func (h *Hasher) InFlight() int {
 	defer c.mu.Unlock()
 	return len(c.calls)
 }
+
+// BelieveOf is Believe for other parameters.
+func (h *Hasher) BelieveOf(c Argon2, d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pace.add(c, d, clock())
+}
+
+// Occupy takes a worker, as a hash that lasts until Vacate. It panics where none
+// is idle.
+func (h *Hasher) Occupy() {
+	if h.idleWorkers() == 0 {
+		panic("no worker is idle")
+	}
+	if err := h.enter(context.Background(), Who{}); err != nil {
+		panic(err)
+	}
+}
+
+func (h *Hasher) idleWorkers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.idle
+}
+
+// Vacate gives it back.
+func (h *Hasher) Vacate() { h.leave() }
