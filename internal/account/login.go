@@ -22,10 +22,10 @@ type Login struct {
 // and a disabled account are the same answer after the same work, at the same
 // time.
 func (s *Service) Login(ctx context.Context, caller Caller, in Login) (Token, error) {
-	begun := s.clock()
+	begun, step := s.clock(), 3*s.hasher.Pace() // before this login's own hash can change it
 	t, err := s.login(ctx, caller, in)
 	s.metrics.logins.WithLabelValues(outcome(err)).Inc()
-	s.holdBack(ctx, begun, err)
+	s.holdBack(ctx, begun, step, err)
 	return t, err
 }
 
@@ -121,8 +121,9 @@ func (s *Service) clock() time.Duration {
 // holdBack keeps the refusal of a password until a moment that does not depend on
 // how long looking at it took: hashes of other parameters, a longer path through
 // the database and the state of caches would tell accounts apart. It is a
-// multiple of three times the usual time of a hash.
-func (s *Service) holdBack(ctx context.Context, begun time.Duration, err error) {
+// multiple of step: three times the usual time of a hash, which lies in the
+// middle between two of them.
+func (s *Service) holdBack(ctx context.Context, begun, step time.Duration, err error) {
 	var refusal *Error
 	if s.elapsed == nil || !errors.As(err, &refusal) {
 		return
@@ -130,10 +131,6 @@ func (s *Service) holdBack(ctx context.Context, begun time.Duration, err error) 
 	var wait time.Duration
 	switch {
 	case refusal.Fault.Code == CodeInvalidCredentials:
-		step := 3 * s.hasher.Pace()
-		if step <= 0 {
-			return
-		}
 		took := s.elapsed() - begun
 		wait = (took/step+1)*step - took
 	case refusal.Kind == Overloaded, refusal.Kind == Throttled:

@@ -34,12 +34,7 @@ func newMetrics(h *secret.Hasher) *Metrics {
 	})
 	m.all = []prometheus.Collector{
 		m.logins, m.registrations, m.throttled, m.lookups,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "propusk", Name: "password_hashes_waiting", Help: "Passwords that wait to be hashed.",
-		}, func() float64 { n, _ := h.Stats(); return float64(n) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: "propusk", Name: "password_hashes_total", Help: "Passwords hashed.",
-		}, func() float64 { _, n := h.Stats(); return float64(n) }),
+		newHashing(h),
 	}
 	return m
 }
@@ -56,6 +51,48 @@ func (m *Metrics) liveSessions(l *liveSessions) {
 
 // SessionMemory is about how many bytes the sessions in memory take.
 func (s *Service) SessionMemory() int64 { return s.live.table.size.Load() * entryBytes }
+
+// hashing tells the figures of the pool that hashes passwords.
+type hashing struct {
+	hasher                                              *secret.Hasher
+	waiting, hashed, refused, wait, restarts, inProcess *prometheus.Desc
+}
+
+func newHashing(h *secret.Hasher) *hashing {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("propusk_"+name, help, labels, nil)
+	}
+	return &hashing{
+		hasher:    h,
+		waiting:   desc("password_hashes_waiting", "Passwords that wait to be hashed, of known devices and of others.", "lane"),
+		hashed:    desc("password_hashes_total", "Passwords hashed."),
+		refused:   desc("password_hashes_refused_total", "Passwords that were not hashed, because there was no place, or none in time.", "reason"),
+		wait:      desc("password_hash_wait_seconds", "Time that passwords waited for before they were hashed."),
+		restarts:  desc("hashing_restarts_total", "Times that the process which hashes had to be started anew."),
+		inProcess: desc("hashing_in_process_total", "Passwords that were hashed in this process, because no other could be started."),
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *hashing) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.waiting, c.hashed, c.refused, c.wait, c.restarts, c.inProcess} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *hashing) Collect(ch chan<- prometheus.Metric) {
+	f := c.hasher.Figures()
+	ch <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(f.WaitingKnown), "known")
+	ch <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(f.WaitingUnknown), "unknown")
+	ch <- prometheus.MustNewConstMetric(c.hashed, prometheus.CounterValue, float64(f.Hashed))
+	for reason, n := range f.Refused {
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), reason)
+	}
+	ch <- prometheus.MustNewConstHistogram(c.wait, f.WaitCount, f.WaitSum, f.Waits)
+	ch <- prometheus.MustNewConstMetric(c.restarts, prometheus.CounterValue, float64(f.Restarts))
+	ch <- prometheus.MustNewConstMetric(c.inProcess, prometheus.CounterValue, float64(f.InProcess))
+}
 
 // Collectors gives the figures of the service for a registry.
 func (s *Service) Collectors() []prometheus.Collector { return s.metrics.all }
