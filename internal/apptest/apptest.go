@@ -57,7 +57,13 @@ type App struct {
 	Clock   *Clock
 	Log     *Log
 	URL     string // of the database
+
+	stop func() // ends the background work
 }
+
+// Stop ends the background work as an orderly stop does: the others on the
+// database know that this one is gone. It still answers.
+func (a *App) Stop() { a.stop() }
 
 // Each runs f against a service on each engine.
 func Each(t *testing.T, o Options, f func(t *testing.T, a *App)) {
@@ -169,16 +175,18 @@ func (a *App) serve(t testing.TB, o Options) {
 	t.Cleanup(ts.Close)
 	a.Client.base = ts.URL
 	a.Client.http = ts.Client()
+	a.stop = func() {}
 	if o.Idle {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { a.Service.Run(ctx) })
-	t.Cleanup(func() {
+	a.stop = func() {
 		stop()
 		wg.Wait()
-	})
+	}
+	t.Cleanup(a.Stop)
 }
 
 func or(n, otherwise int) int {
