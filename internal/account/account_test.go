@@ -98,15 +98,19 @@ func (w *wire) send(t testing.TB, method, path, token, body string) (int, []byte
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+	return w.do(t, r)
+}
+
+func (w *wire) do(t testing.TB, r *http.Request) (int, []byte) {
 	res, err := w.http.Do(r)
 	if err != nil {
-		t.Errorf("%s %s: %v", method, path, err)
+		t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
 		return 0, nil
 	}
 	defer res.Body.Close() //nolint:errcheck // read to its end below
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		t.Errorf("%s %s: read answer: %v", method, path, err)
+		t.Errorf("%s %s: read answer: %v", r.Method, r.URL.Path, err)
 	}
 	return res.StatusCode, b
 }

@@ -114,6 +114,15 @@ func (a *Answer) Want(t testing.TB, status int, code ...string) *Answer {
 	return a
 }
 
+// Want2 fails the test unless the answer has one of two statuses, and gives it.
+func (a *Answer) Want2(t testing.TB, one, other int) int {
+	t.Helper()
+	if a.Status != one && a.Status != other {
+		t.Fatalf("status %d, want %d or %d: %s", a.Status, one, other, a.Body)
+	}
+	return a.Status
+}
+
 type envelope struct {
 	Status  any       `json:"status"` // a number in RFC 9457
 	Code    string    `json:"code"`
