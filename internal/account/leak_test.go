@@ -27,8 +27,10 @@ func (c *canaries) send(t *testing.T, client *apptest.Client, method, path strin
 	t.Helper()
 	got := client.Do(t, method, path, body)
 	said := string(got.Body) + fmt.Sprint(got.Header)
-	if token := got.Text("token"); token != "" {
-		said = strings.ReplaceAll(said, token, "") // it is handed over here, and must be nowhere else
+	for _, given := range []string{got.Text("token"), got.Header.Get(deviceHeader)} {
+		if given != "" {
+			said = strings.ReplaceAll(said, given, "") // it is handed over here, and must be nowhere else
+		}
 	}
 	where := fmt.Sprintf("%s %.20s → %d", method, path, got.Status)
 	c.said[where] = append(c.said[where], said)
@@ -49,6 +51,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		c.secret("password by an operator", p.Password)
 		c.registration(t, a)
 		c.logins(t, a, p)
+		c.services(t, a, p)
 		c.changes(t, a, p)
 		c.wrongPlaces(t, a, p)
 		c.outages(t, a, p)
@@ -82,7 +85,11 @@ func (c *canaries) logins(t *testing.T, a *apptest.App, p *apptest.Person) {
 	address := c.secret("password typed as the address", "Kanarienvogel-57@as-address.example")
 	c.send(t, a.Client, "POST", "/auth/login", loginBody(address, address)).Want(t, 401)
 	for i := range 3 {
-		p.Token = c.secret(fmt.Sprint("token ", i), c.send(t, a.Client, "POST", "/auth/login", loginBody(p.Username, p.Password)).Want(t, 200).Text("token"))
+		login := c.send(t, a.Client, "POST", "/auth/login", loginBody(p.Username, p.Password)).Want(t, 200)
+		p.Token = c.secret(fmt.Sprint("token ", i), login.Text("token"))
+		known := c.secret(fmt.Sprint("mark of a device ", i), login.Header.Get(deviceHeader))
+		c.send(t, a.With(deviceHeader, known), "POST", "/auth/login", loginBody(p.Username, c.secret(fmt.Sprint("wrong password from a device ", i), fmt.Sprintf("Kanarienvogel-59-%d-device", i)))).Want(t, 401)
+		c.send(t, a.With("Cookie", "propusk-device-000000000000="+known), "POST", "/auth/login", "{}")
 	}
 	p.Client = a.As(p.Token)
 	for _, path := range []string{"/auth/session", "/auth/sessions", "/" + p.ID} {
@@ -96,6 +103,34 @@ func (c *canaries) logins(t *testing.T, a *apptest.App, p *apptest.Person) {
 	for _, path := range []string{"/auth/session", "/" + p.ID} {
 		c.send(t, a.As(unknown), "GET", path, nil).Want(t, 401)
 	}
+}
+
+// services: keys, and tokens in the hands of services and gateways.
+func (c *canaries) services(t *testing.T, a *apptest.App, p *apptest.Person) {
+	_, made, err := a.Service.AddKey(t.Context(), operator(), "canary", []account.Scope{account.ScopeIntrospect}, 0)
+	must(t, err)
+	key := c.secret("key of a service", made.Reveal())
+	_, revoked, err := a.Service.AddKey(t.Context(), operator(), "canary-revoked", []account.Scope{account.ScopeIntrospect}, 0)
+	must(t, err)
+	gone := c.secret("revoked key of a service", revoked.Reveal())
+	_, err = a.Service.RevokeKey(t.Context(), operator(), "canary-revoked")
+	must(t, err)
+	const form = "application/x-www-form-urlencoded"
+	ended := c.secret("token ended by a service", c.send(t, a.Client, "POST", "/auth/login", loginBody(p.Username, p.Password)).Want(t, 200).Text("token"))
+	for _, k := range []string{key, gone, c.secret("unknown key", "propusk_key_Kanarienvogel-unknown")} {
+		for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
+			for _, body := range []string{"token=" + ended, "token=" + ended + "&token=" + ended, "token=" + ended + "%zz"} {
+				c.send(t, a.As(k).With("Content-Type", form), "POST", path+"?token="+ended, body)
+			}
+		}
+		for _, path := range []string{"/auth/forward", "/auth/forward?role=" + k, "/auth/session"} {
+			c.send(t, a.As(k), "GET", path, nil).Want(t, 401)
+		}
+	}
+	c.send(t, p.Client, "GET", "/auth/forward", nil).Want(t, 200)
+	c.send(t, p.Client, "GET", "/auth/forward?role="+c.secret("misplaced role", "Kanarienvogel-role"), nil).Want(t, 403)
+	basic := a.With("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("canary:"+key)))
+	c.send(t, basic.With("Content-Type", form), "POST", "/oauth/introspect", "token="+p.Token).Want(t, 200)
 }
 
 func (c *canaries) changes(t *testing.T, a *apptest.App, p *apptest.Person) {
@@ -146,7 +181,7 @@ func (c *canaries) wrongPlaces(t *testing.T, a *apptest.App, p *apptest.Person) 
 	}
 	for i, name := range []string{
 		"Authorization", "Cookie", "X-Api-Key", "X-Forwarded-For", "Forwarded", "X-Request-Id", "Referer", "Accept", "Accept-Language", "If-Match",
-		"Content-Type", "Idempotency-Key", "Traceparent", "X-Forwarded-Host", "X-Original-Url",
+		"Content-Type", "Idempotency-Key", "Traceparent", deviceHeader, "X-Forwarded-Host", "X-Original-Url",
 	} {
 		for _, call := range [][2]string{{"POST", "/auth/login"}, {"POST", "/auth/register"}, {"GET", "/auth/session"}, {"PATCH", "/" + p.ID}} {
 			c.send(t, a.With(name, s(40+i)), call[0], call[1], "{}")

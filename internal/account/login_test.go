@@ -20,13 +20,20 @@ func TestLoginTellsNothingOfAnAccount(t *testing.T) {
 	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
 		d := direct(t, a.URL)
-		for _, name := range []string{"known", "disabled1", "disabled2", "deleted"} {
+		other := secret.NewHasher(secret.HasherOptions{Cost: secret.Argon2{Memory: 24, Passes: 2, Threads: 1}, Workers: 1, Queue: 1})
+		for _, name := range []string{"known", "disabled1", "disabled2", "deleted", "unarmed", "imported"} {
 			p := newUser(t, a, name, "", false)
 			switch name {
 			case "disabled1", "disabled2":
 				must(t, a.Service.DisableUser(t.Context(), operator(), p.ID))
 			case "deleted":
 				must(t, a.Service.DeleteUser(t.Context(), operator(), p.ID, nil))
+			case "unarmed":
+				d.exec(t, `UPDATE users SET password_hash = NULL WHERE id = '`+p.ID+`'`)
+			case "imported":
+				phc, err := other.Hash(t.Context(), secret.Who{}, account.NewSecret(p.Password))
+				must(t, err)
+				d.exec(t, `UPDATE users SET password_hash = '`+phc+`' WHERE id = '`+p.ID+`'`)
 			}
 		}
 		tryLogin(t, a.Client, "somebody", wrongPassword).Want(t, http.StatusUnauthorized) // the network has its budget from here on
@@ -62,6 +69,8 @@ func TestLoginTellsNothingOfAnAccount(t *testing.T) {
 			"disabled, right password":     {"disabled1", apptest.GoodPassword},
 			"disabled, wrong password":     {"disabled2", wrongPassword},
 			"deleted, right password":      {"deleted", apptest.GoodPassword},
+			"no password":                  {"unarmed", apptest.GoodPassword},
+			"a hash of another cost":       {"imported", wrongPassword},
 			"what can be nobody's name":    {"a/b\\c?d", wrongPassword},
 			"what can be nobody's address": {"@@", wrongPassword},
 			"one letter":                   {"x", "y"},

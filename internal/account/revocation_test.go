@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,12 +262,16 @@ func hammer(n int, revoked *atomic.Bool, check func(after bool), revoke func()) 
 }
 
 // S-13, V57, V58, V61: 250 revocations of six kinds on each engine, each against
-// two clients that check the token without a pause, the first time while it is not in
-// memory yet. A check that was sent after the revocation's answer never finds
-// the session.
+// two clients that check the token without a pause. A check that was sent after
+// the revocation's answer never finds the session. PROPUSK_TEST_RACES asks for
+// more of them.
 func TestNoCheckSentAfterARevocationFindsTheSession(t *testing.T) {
 	t.Parallel()
-	const workers, rounds = 4, 63
+	const workers = 4
+	rounds := 63
+	if n, err := strconv.Atoi(os.Getenv("PROPUSK_TEST_RACES")); err == nil {
+		rounds = n / workers
+	}
 	o := apptest.Options{HashWorkers: 4, Policy: func(p *account.Policy) { p.AttemptsPerNetwork = 1 << 20 }}
 	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
 		w := newWire(t, a)
