@@ -59,6 +59,7 @@ import (
 //	release STATUS                     send that byte, and check the answer
 //	capture NAME PATH                  $NAME is a value of the last body, such as
 //	                                   data.token
+//	keep NAME                          $NAME is what the last command printed
 //	pgdb NAME                          $NAME is the URL of a fresh PostgreSQL
 //	sql DATABASE STATEMENT             run it; rows become stdout
 //	mode MODE FILE                     check the permissions of a file
@@ -68,16 +69,19 @@ import (
 //	samedocument FILE FILE             two OpenAPI documents differ in version and
 //	                                   servers only
 var words = map[string]func(*testscript.TestScript, bool, []string){
-	"fails":        fails,
-	"start":        func(ts *testscript.TestScript, neg bool, args []string) { worldOf(ts).start(ts, neg, args) },
-	"signal":       func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).signal(ts, args) },
-	"ended":        func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).ended(ts, args) },
-	"log":          func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).log(ts, args) },
-	"http":         func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(worldOf(ts).http(ts, args)) },
-	"within":       within,
-	"hold":         func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hold(ts, args) },
-	"release":      func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).release(ts, args) },
-	"capture":      func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).capture(ts, args) },
+	"fails":   fails,
+	"start":   func(ts *testscript.TestScript, neg bool, args []string) { worldOf(ts).start(ts, neg, args) },
+	"signal":  func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).signal(ts, args) },
+	"ended":   func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).ended(ts, args) },
+	"log":     func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).log(ts, args) },
+	"http":    func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(worldOf(ts).http(ts, args)) },
+	"within":  within,
+	"hold":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).hold(ts, args) },
+	"release": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).release(ts, args) },
+	"capture": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).capture(ts, args) },
+	"keep": func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	},
 	"pgdb":         func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], pgtest.URL(worldOf(ts).t)) },
 	"sql":          sqlWord,
 	"mode":         mode,
