@@ -29,11 +29,12 @@ func TestForgedIdentityNeverReachesTheApplication(t *testing.T) {
 	}
 	forged = append(forged, "Connection: close, X-User-Id, X-User-Role, X-Session-Id", "Connection: X-User-Id", "Connection: Authorization",
 		"Connection: keep-alive, X-Forwarded-For", "X-Original-URL: /admin/", "X-Rewrite-URL: /admin/", "X_Forwarded_For: 203.0.113.9",
-		"X-Forwarded-Uri: /notes", "X-Forwarded-Method: GET", "X-HTTP-Method-Override: DELETE", "Trailer: X-User-Id", "Forwarded: for=203.0.113.9")
+		"X-Forwarded-Uri: /notes", "X-Forwarded-Method: GET", "X-HTTP-Method-Override: DELETE", "Trailer: X-User-Id", "Forwarded: for=203.0.113.9",
+		strings.Join(forged[:12], "\r\n"))
 	each(t, func(w *world) {
 		p := w.propusk.issue(w.T, "Verified")
 		sent := 0
-		for _, line := range append(forged, strings.Join(forged[:12], "\r\n")) {
+		for _, line := range forged {
 			a := w.get("/notes", line, p.authorization(), line)
 			got := w.app.arrivals()
 			switch {

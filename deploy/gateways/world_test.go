@@ -303,17 +303,17 @@ func exchange(addr, request string, atMost time.Duration) (answer, error) {
 		return answer{}, err
 	}
 	if _, err := io.WriteString(c, request); err != nil {
-		return answer{}, nil //nolint:nilerr // closed on us: that is an answer
+		return answer{}, nil // closed on us: that is an answer
 	}
 	method, _, _ := strings.Cut(request, " ")
 	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
 	if err != nil {
-		return answer{}, nil //nolint:nilerr // the same
+		return answer{}, nil // the same
 	}
 	defer res.Body.Close() //nolint:errcheck // read to its end
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		return answer{}, nil //nolint:nilerr // the same
+		return answer{}, nil // the same
 	}
 	return answer{res.StatusCode, res.Header, string(body)}, nil
 }
