@@ -3,29 +3,36 @@
 // what, and how many guesses anyone has. It decides; it speaks no HTTP.
 //
 // It owns the tables users, email_changes, sessions, session_changes,
-// session_epoch, throttle, idempotency and installation; nobody else reads or
-// writes them.
+// session_epoch, nodes, service_keys, throttle, idempotency and installation;
+// nobody else reads or writes them.
 //
 //	account.go      Service; authorize: decide and record
 //	caller.go       who asks
 //	errors.go       refusals; messages.go their words
 //	register.go     making an account; idempotency.go doing so once
 //	login.go        from a password to a session
-//	session.go      issue, authenticate, revoke; livesessions.go the table in memory
+//	session.go      issue, authenticate, revoke
+//	livesessions.go what is known of sessions in memory; livetable.go the table;
+//	                node.go which processes share the database
+//	servicekey.go   keys of services, and what these may ask
 //	password.go     policy, proof, change
 //	user.go         read, change, disable, erase
 //	email.go, username.go, confusable.go, phone.go
 //	                what a name is, and when two are the same
-//	throttle.go     budgets against guessing
+//	throttle.go     budgets against guessing; device.go who is known
 //	janitor.go      what is over is swept away
 //	installation.go what ties a database to its master key
 package account
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"propusk/internal/db"
 	"propusk/internal/event"
@@ -40,7 +47,10 @@ type Options struct {
 	Hasher *secret.Hasher
 	Log    *slog.Logger
 	Now    func() time.Time
-	Policy Policy
+	// Elapsed is a clock that only runs on, for holding refusals back; nil: none
+	// is.
+	Elapsed func() time.Duration
+	Policy  Policy
 }
 
 // Policy is what an operator may decide.
@@ -55,7 +65,14 @@ type Policy struct {
 	RegistrationOpen        bool
 	AttemptsPerAccount      int           // wrong passwords in a row before one has to wait
 	AttemptsPerNetwork      int           // the same for a /24 or /64, over all accounts
-	AttemptsRefill          time.Duration // how long until an account has one attempt more
+	AttemptsRefill          time.Duration // the first wait; later ones are 4, 9, 16 … times as long
+	AttemptsMaxWait         time.Duration // the longest
+	AttemptsLimit           int           // wrong passwords in a row before the password is worth nothing from unknown devices
+	DeviceLifetime          time.Duration // for how long a login makes a device known
+	RegistrationsPerNetwork int           // at once, from a /24 or /64
+	RegistrationsRefill     time.Duration // how long until it has one more
+	SessionMemory           int64         // bytes for sessions in memory
+	OfflineChecks           time.Duration // for how long a lone process checks tokens without its database
 	// FirstUserID, if set, is the id of the first user to register: a throwaway
 	// instance gives the one of the API's seed, so that its examples can be
 	// replayed word for word.
@@ -75,18 +92,27 @@ type Service struct {
 	now     func() time.Time
 	policy  Policy
 	live    *liveSessions
+	node    node
 	metrics *Metrics
+	elapsed func() time.Duration
+
+	serviceKeys serviceKeys
+	readingKeys singleflight.Group
+	entrance    chan struct{} // a place for each attempt that is looked up, before it is hashed
 }
 
 // New builds the service. Call [Service.Run] to keep it up to date with other
 // processes on the same database.
 func New(o Options) *Service {
-	s := &Service{db: o.DB, keys: o.Keys, hasher: o.Hasher, log: o.Log, policy: o.Policy, metrics: newMetrics(o.Hasher)}
+	s := &Service{db: o.DB, keys: o.Keys, hasher: o.Hasher, log: o.Log, policy: o.Policy, metrics: newMetrics(o.Hasher), elapsed: o.Elapsed, entrance: make(chan struct{}, entranceSize)}
 	s.now = func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) }
-	s.live = newLiveSessions(s.now(), o.DB.Engine() == db.Postgres)
-	s.metrics.liveSessions(s.live.size)
+	s.live = newLiveSessions(s.now(), o.Policy.SessionMemory)
+	s.metrics.liveSessions(s.live)
 	return s
 }
+
+// Now is the time by the service's clock.
+func (s *Service) Now() time.Time { return s.now() }
 
 // Action is what somebody wants to do with an account.
 type Action string
@@ -113,6 +139,12 @@ const (
 	loginFailed    Action = "user.login_failed"
 	proofFailed    Action = "user.proof_failed"
 	rehash         Action = "password.rehashed"
+	unlockUser     Action = "user.unlocked"
+	addKey         Action = "key.added"
+	listKeys       Action = "key.listed"
+	revokeKey      Action = "key.revoked"
+	introspect     Action = "token.introspected"
+	revokeToken    Action = "token.revoked"
 )
 
 // may decides. To somebody who may not even know of the target, it looks like
@@ -133,9 +165,24 @@ func (s *Service) may(caller Caller, action Action, targetID string) error {
 		if action == readUser || action == replaceUser {
 			return nil
 		}
+	case ServiceCaller:
+		if serviceMay(caller.Scopes, action) {
+			return nil
+		}
+		return refuse(Forbidden, CodeScopeMissing)
 	case Anonymous:
 	}
 	return refuse(Unauthenticated, CodeTokenRequired)
+}
+
+// serviceMay: whoever was handed a token may end it, as anybody can who has it.
+func serviceMay(scopes []Scope, a Action) bool {
+	switch a {
+	case introspect, revokeToken:
+		return slices.Contains(scopes, ScopeIntrospect)
+	default:
+		return false
+	}
 }
 
 func selfMay(a Action) bool {
@@ -174,6 +221,10 @@ func (s *Service) authorize(ctx context.Context, tx *db.Tx, now time.Time, calle
 // role go, his account be disabled. Writing to the row of the session keeps
 // whoever wants to end it waiting until the change is committed.
 func confirm(ctx context.Context, tx *db.Tx, now time.Time, caller Caller) error {
+	if caller.Kind == ServiceCaller {
+		var name string
+		return notFoundIs(tx.QueryRow(ctx, selectKeyName, []any{caller.KeyID}, &name), refuse(Unauthenticated, CodeKeyInvalid))
+	}
 	if caller.Kind != User {
 		return nil
 	}
@@ -189,7 +240,7 @@ func confirm(ctx context.Context, tx *db.Tx, now time.Time, caller Caller) error
 func record(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, action Action, outcome event.Outcome, targetID string, data map[string]string) error {
 	return event.Record(ctx, tx, now, event.Entry{
 		Action: event.Action(action), Outcome: outcome,
-		Actor:    event.Actor{Kind: caller.Kind.String(), ID: caller.UserID},
+		Actor:    event.Actor{Kind: caller.Kind.String(), ID: cmp.Or(caller.UserID, caller.KeyID)},
 		TargetID: targetID, RequestID: caller.RequestID, Data: data,
 		Personal: event.Personal{IP: caller.ip(), UserAgent: caller.UserAgent},
 	})

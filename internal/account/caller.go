@@ -13,10 +13,11 @@ type CallerKind uint8
 
 // The grounds.
 const (
-	Anonymous CallerKind = iota // nobody in particular
-	User                        // the owner of a live session
-	Operator                    // whoever can run the program on its own data
-	Network                     // an address of the trusted networks
+	Anonymous     CallerKind = iota // nobody in particular
+	User                            // the owner of a live session
+	Operator                        // whoever can run the program on its own data
+	Network                         // an address of the trusted networks
+	ServiceCaller                   // a service with a key
 )
 
 func (k CallerKind) String() string {
@@ -27,6 +28,8 @@ func (k CallerKind) String() string {
 		return "operator"
 	case Network:
 		return "network"
+	case ServiceCaller:
+		return "service"
 	case Anonymous:
 	}
 	return "anonymous"
@@ -43,6 +46,9 @@ type Caller struct {
 	IP              netip.Addr
 	UserAgent       string // at most 256 bytes
 	RequestID       string
+	Devices         []secret.Text // marks of devices that came along, see [Device]; nobody has looked at them yet
+	KeyID           string        // of a service
+	Scopes          []Scope       // likewise
 
 	tokenHash secret.Hash
 }

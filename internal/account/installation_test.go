@@ -15,7 +15,7 @@ import (
 // service is the rules alone over a database, under a key.
 func service(d *db.DB, keys *secret.Keys) *account.Service {
 	return account.New(account.Options{
-		DB: d, Keys: keys, Hasher: secret.NewHasher(secret.Argon2{Memory: 8, Passes: 1, Threads: 1}, 1, 1),
+		DB: d, Keys: keys, Hasher: secret.NewHasher(secret.HasherOptions{Cost: secret.Argon2{Memory: 8, Passes: 1, Threads: 1}, Workers: 1, Queue: 1}),
 		Log: slog.New(slog.DiscardHandler), Now: apptest.NewClock().Now, Policy: account.Policy{UserTypes: []string{"ind"}},
 	})
 }

@@ -19,10 +19,13 @@ type Login struct {
 }
 
 // Login proves a password and gives a token. An unknown name, a wrong password
-// and a disabled account are the same answer after the same work.
+// and a disabled account are the same answer after the same work, at the same
+// time.
 func (s *Service) Login(ctx context.Context, caller Caller, in Login) (Token, error) {
+	begun, step := s.clock(), 3*s.hasher.Pace() // before this login's own hash can change it
 	t, err := s.login(ctx, caller, in)
 	s.metrics.logins.WithLabelValues(outcome(err)).Inc()
+	s.holdBack(ctx, begun, step, err)
 	return t, err
 }
 
@@ -36,28 +39,112 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 		return Token{}, err
 	}
 	now := s.now()
-	u, account, err := s.userByLogin(ctx, in.EmailOrName)
+	u, a, err := s.admit(ctx, now, caller, in)
 	if err != nil {
 		return Token{}, err
 	}
-	budgets := s.budgets(caller, account)
-	if err := s.take(ctx, now, budgets); err != nil {
-		return Token{}, err
+	phc := u.passwordHash
+	if a.closed {
+		phc = "" // the same work, and never right
 	}
-	ok, stale, err := s.verify(ctx, in.Password, u.passwordHash)
+	ok, stale, err := s.verify(ctx, hashingFor(caller, a.account, a.known), in.Password, phc)
 	if err != nil {
-		s.unused(ctx, budgets)
+		s.unused(ctx, a.budgets)
 		return Token{}, err
 	}
 	if !ok || !u.disabledAt.IsZero() {
 		return Token{}, s.refuseLogin(ctx, now, caller, u.ID)
 	}
 	if stale {
-		if u.passwordHash, err = s.rehash(ctx, u, in.Password); err != nil {
+		if u.passwordHash, err = s.rehash(ctx, caller, u, in.Password); err != nil {
 			return Token{}, err
 		}
 	}
-	return s.advance(ctx, caller, proof{userID: u.ID, phc: u.passwordHash, budgets: budgets}, in.RememberMe)
+	return s.advance(ctx, caller, proof{userID: u.ID, phc: u.passwordHash, attempt: a}, in.RememberMe)
+}
+
+// entranceSize is how many attempts are looked up at one time, and entranceWait
+// how long one waits for that. A flood of them stands here, where it costs
+// nothing, and not before the cores, where it would keep token checks waiting.
+const (
+	entranceSize = 16
+	entranceWait = time.Second
+)
+
+// admit finds the user and takes an attempt, unless there is no place for its
+// hash anyway.
+func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Login) (u userRow, a attempt, err error) {
+	leave, err := s.enterAttempts(ctx, hashingFor(caller, "", len(caller.Devices) > 0))
+	if err != nil {
+		return u, a, err
+	}
+	defer leave()
+	u, account, err := s.userByLogin(ctx, in.EmailOrName)
+	if err != nil {
+		return u, a, err
+	}
+	a, err = s.attempt(ctx, now, caller, account, u.ID != "")
+	return u, a, err
+}
+
+func (s *Service) enterAttempts(ctx context.Context, who secret.Who) (leave func(), err error) {
+	if err := overloaded(s.hasher.Room(who)); err != nil {
+		return nil, err
+	}
+	leave = func() { <-s.entrance }
+	select {
+	case s.entrance <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	wait, cancel := context.WithTimeout(ctx, entranceWait)
+	defer cancel()
+	select {
+	case s.entrance <- struct{}{}:
+		return leave, nil
+	case <-wait.Done():
+		return nil, &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: busyRetry}
+	}
+}
+
+// refusalPace is how long somebody waits to be told that there are too many: it
+// slows down whoever asks again at once.
+const refusalPace = 20 * time.Millisecond
+
+func (s *Service) clock() time.Duration {
+	if s.elapsed == nil {
+		return 0
+	}
+	return s.elapsed()
+}
+
+// holdBack keeps the refusal of a password until a moment that does not depend on
+// how long looking at it took: hashes of other parameters, a longer path through
+// the database and the state of caches would tell accounts apart. It is a
+// multiple of step: three times the usual time of a hash, which lies in the
+// middle between two of them.
+func (s *Service) holdBack(ctx context.Context, begun, step time.Duration, err error) {
+	var refusal *Error
+	if s.elapsed == nil || !errors.As(err, &refusal) {
+		return
+	}
+	var wait time.Duration
+	switch {
+	case refusal.Fault.Code == CodeInvalidCredentials:
+		took := s.elapsed() - begun
+		wait = (took/step+1)*step - took
+	case refusal.Kind == Overloaded, refusal.Kind == Throttled:
+		wait = refusalPace - (s.elapsed() - begun)
+	}
+	if wait <= 0 {
+		return
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // advance decides what comes after a proof: the only place that does, whatever
@@ -65,24 +152,32 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 // here, and nowhere else.
 func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember bool) (t Token, err error) {
 	now := s.now()
-	var se Session
+	i, generation := issued{}, s.live.now()
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		if err := p.use(ctx, tx, now); err != nil {
+		role, err := p.use(ctx, tx, now)
+		if err != nil {
 			return err
 		}
-		if t, se, err = s.issue(ctx, tx, now, caller, p.userID, remember); err != nil {
+		if i, err = s.issue(ctx, tx, now, caller, p.userID, role, remember); err != nil {
 			return err
 		}
 		caller.UserID = p.userID
-		return recordLogin(ctx, tx, now, caller, se)
+		return recordLogin(ctx, tx, now, caller, i)
 	})
-	if se.ended > 0 {
-		s.live.forget(p.userID)
-	}
 	if errors.Is(err, errTokenInvalid) { // the password or the account changed under our hands
 		err = refuse(Unauthenticated, CodeInvalidCredentials)
 	}
-	return t, err
+	if err != nil {
+		return Token{}, err
+	}
+	i.generation = generation
+	s.keep(&i)
+	device := p.attempt.device
+	if !p.attempt.known {
+		device = secret.NewUUID()
+	}
+	i.token.Device = s.newDevice(now, p.userID, device)
+	return i.token, nil
 }
 
 // refuseLogin records the failure, of a known account or of none, and gives the
@@ -127,8 +222,8 @@ func (s *Service) userByLogin(ctx context.Context, typed string) (u userRow, acc
 
 // rehash replaces a hash whose parameters are no longer ours, now that the
 // password is at hand. Sessions live on: it is the same password.
-func (s *Service) rehash(ctx context.Context, u userRow, password secret.Text) (string, error) {
-	phc, err := s.hash(ctx, password)
+func (s *Service) rehash(ctx context.Context, caller Caller, u userRow, password secret.Text) (string, error) {
+	phc, err := s.hash(ctx, hashingFor(caller, u.ID, true), password)
 	if err != nil {
 		return "", err
 	}
@@ -144,17 +239,17 @@ func (s *Service) rehash(ctx context.Context, u userRow, password secret.Text) (
 	if err != nil || replaced {
 		return phc, err
 	}
-	return s.rehashed(ctx, u, password)
+	return s.rehashed(ctx, caller, u, password)
 }
 
 // rehashed is for a login whose twin was faster: the stored hash is another one
 // now, and the password counts if it is that of the new hash as well.
-func (s *Service) rehashed(ctx context.Context, u userRow, password secret.Text) (string, error) {
+func (s *Service) rehashed(ctx context.Context, caller Caller, u userRow, password secret.Text) (string, error) {
 	now, err := userByID(ctx, s.db, u.ID)
 	if err != nil {
 		return "", notFoundIs(err, refuse(Unauthenticated, CodeInvalidCredentials))
 	}
-	ok, _, err := s.verify(ctx, password, now.passwordHash)
+	ok, _, err := s.verify(ctx, hashingFor(caller, u.ID, true), password, now.passwordHash)
 	if err == nil && !ok {
 		err = refuse(Unauthenticated, CodeInvalidCredentials)
 	}

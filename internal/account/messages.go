@@ -53,6 +53,12 @@ const (
 	CodePreconditionFailed       Code = "precondition_failed"
 	CodeTooManyAttempts          Code = "too_many_attempts"
 	CodeOverloaded               Code = "overloaded"
+	CodeKeyInvalid               Code = "key_invalid"
+	CodeKeyNameInvalid           Code = "key_name_invalid"
+	CodeKeyNameTaken             Code = "key_name_taken"
+	CodeKeyNotFound              Code = "key_not_found"
+	CodeScopeUnknown             Code = "scope_unknown"
+	CodeScopeMissing             Code = "scope_missing"
 )
 
 // Codes is every code of the rules with its words.
@@ -82,6 +88,12 @@ var Codes = map[Code]Words{ //nolint:gochecknoglobals // a constant table
 	CodePreconditionFailed:       {EN: "The user has changed since you read it: read it again.", RU: "Данные пользователя изменились после вашего чтения: прочитайте их снова."},
 	CodeTooManyAttempts:          {EN: "Too many attempts. Wait before the next one.", RU: "Слишком много попыток. Подождите перед следующей."},
 	CodeOverloaded:               {EN: "The service has more to do than it can. Try again in a moment.", RU: "Сервис перегружен. Повторите попытку чуть позже."},
+	CodeKeyInvalid:               {EN: "This needs the key of a service, made with propusk key add; the one that came along is missing, unknown, expired or revoked.", RU: "Нужен ключ сервиса, созданный командой propusk key add; переданный ключ отсутствует, неизвестен, истёк или отозван."},
+	CodeKeyNameInvalid:           {EN: "The name of a key is 1 to 64 letters, digits, hyphens, underscores and dots, and not the form of an identifier (UUID).", RU: "Имя ключа состоит из 1–64 букв, цифр, дефисов, подчёркиваний и точек и не имеет вид идентификатора (UUID)."},
+	CodeKeyNameTaken:             {EN: "There is a key with this name already.", RU: "Ключ с таким именем уже есть."},
+	CodeKeyNotFound:              {EN: "There is no such key.", RU: "Такого ключа нет."},
+	CodeScopeUnknown:             {EN: "A key needs at least one scope, and there is no other than introspect.", RU: "Ключу нужна хотя бы одна область действия; существует только introspect."},
+	CodeScopeMissing:             {EN: "The key does not have the scope that this needs.", RU: "У ключа нет нужной области действия."},
 	CodeRequired:                 {EN: "This field is required.", RU: "Это поле нужно заполнить."},
 	CodeEmailInvalid:             {EN: "This is not an e-mail address that mail can be sent to. Give one address, such as name@example.com.", RU: "Это не похоже на адрес электронной почты. Укажите один адрес, например name@example.com."},
 	CodeUsernameInvalid:          {EN: "The username has characters that are not allowed. Use letters, digits and simple punctuation, without spaces and without @.", RU: "Имя пользователя содержит недопустимые символы. Используйте буквы, цифры и простые знаки препинания, без пробелов и без @."},

@@ -16,6 +16,7 @@ type Metrics struct {
 	logins        *prometheus.CounterVec
 	registrations *prometheus.CounterVec
 	throttled     *prometheus.CounterVec
+	lookups       prometheus.Counter
 	all           []prometheus.Collector
 }
 
@@ -28,22 +29,69 @@ func newMetrics(h *secret.Hasher) *Metrics {
 		registrations: counter("registrations_total", "Registrations by outcome.", "outcome"),
 		throttled:     counter("throttled_total", "Attempts refused because a budget was empty, by the budget's scope.", "scope"),
 	}
+	m.lookups = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "propusk", Name: "session_lookups_total", Help: "Tokens that the database was asked for, because memory was not sure.",
+	})
 	m.all = []prometheus.Collector{
-		m.logins, m.registrations, m.throttled,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "propusk", Name: "password_hashes_waiting", Help: "Passwords that wait to be hashed.",
-		}, func() float64 { n, _ := h.Stats(); return float64(n) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: "propusk", Name: "password_hashes_total", Help: "Passwords hashed.",
-		}, func() float64 { _, n := h.Stats(); return float64(n) }),
+		m.logins, m.registrations, m.throttled, m.lookups,
+		newHashing(h),
 	}
 	return m
 }
 
-func (m *Metrics) liveSessions(size func() int) {
-	m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "propusk", Name: "sessions_in_memory", Help: "Sessions in the table in memory.",
-	}, func() float64 { return float64(size()) }))
+func (m *Metrics) liveSessions(l *liveSessions) {
+	gauge := func(name, help string, f func() float64) {
+		m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "propusk", Name: name, Help: help}, f))
+	}
+	yes := func(b bool) float64 { return float64(btoi(b)) }
+	gauge("sessions_in_memory", "Sessions in the table in memory.", func() float64 { return float64(l.table.size.Load()) })
+	gauge("sessions_complete", "1 while every live session is in memory, so that no check asks the database.", func() float64 { return yes(l.complete.Load()) })
+	gauge("node_alone", "1 while no other process issues sessions on the database.", func() float64 { return yes(l.alone.Load()) })
+}
+
+// SessionMemory is about how many bytes the sessions in memory take.
+func (s *Service) SessionMemory() int64 { return s.live.table.size.Load() * entryBytes }
+
+// hashing tells the figures of the pool that hashes passwords.
+type hashing struct {
+	hasher                                              *secret.Hasher
+	waiting, hashed, refused, wait, restarts, inProcess *prometheus.Desc
+}
+
+func newHashing(h *secret.Hasher) *hashing {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("propusk_"+name, help, labels, nil)
+	}
+	return &hashing{
+		hasher:    h,
+		waiting:   desc("password_hashes_waiting", "Passwords that wait to be hashed, of known devices and of others.", "lane"),
+		hashed:    desc("password_hashes_total", "Passwords hashed."),
+		refused:   desc("password_hashes_refused_total", "Passwords that were not hashed, because there was no place, or none in time.", "reason"),
+		wait:      desc("password_hash_wait_seconds", "Time that passwords waited for before they were hashed."),
+		restarts:  desc("hashing_restarts_total", "Times that the process which hashes had to be started anew."),
+		inProcess: desc("hashing_in_process_total", "Passwords that were hashed in this process, because no other could be started."),
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *hashing) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.waiting, c.hashed, c.refused, c.wait, c.restarts, c.inProcess} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *hashing) Collect(ch chan<- prometheus.Metric) {
+	f := c.hasher.Figures()
+	ch <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(f.WaitingKnown), "known")
+	ch <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(f.WaitingUnknown), "unknown")
+	ch <- prometheus.MustNewConstMetric(c.hashed, prometheus.CounterValue, float64(f.Hashed))
+	for reason, n := range f.Refused {
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), reason)
+	}
+	ch <- prometheus.MustNewConstHistogram(c.wait, f.WaitCount, f.WaitSum, f.Waits)
+	ch <- prometheus.MustNewConstMetric(c.restarts, prometheus.CounterValue, float64(f.Restarts))
+	ch <- prometheus.MustNewConstMetric(c.inProcess, prometheus.CounterValue, float64(f.InProcess))
 }
 
 // Collectors gives the figures of the service for a registry.

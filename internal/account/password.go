@@ -126,21 +126,28 @@ func reverse(s string) string {
 }
 
 // hash hashes a new password. Never call it inside a transaction.
-func (s *Service) hash(ctx context.Context, p secret.Text) (string, error) {
-	phc, err := s.hasher.Hash(ctx, normalPassword(p))
+func (s *Service) hash(ctx context.Context, who secret.Who, p secret.Text) (string, error) {
+	phc, err := s.hasher.Hash(ctx, who, normalPassword(p))
 	return phc, overloaded(err)
 }
 
 // verify does the same work whether there is a hash or not. Never call it
 // inside a transaction.
-func (s *Service) verify(ctx context.Context, p secret.Text, phc string) (ok, rehash bool, err error) {
-	ok, rehash, err = s.hasher.Verify(ctx, normalPassword(p), phc)
+func (s *Service) verify(ctx context.Context, who secret.Who, p secret.Text, phc string) (ok, rehash bool, err error) {
+	ok, rehash, err = s.hasher.Verify(ctx, who, normalPassword(p), phc)
 	return ok, rehash, overloaded(err)
 }
 
+// busyRetry is when to come back where nobody can say it better.
+const busyRetry = 2 * time.Second
+
 func overloaded(err error) error {
-	if errors.Is(err, secret.ErrBusy) {
-		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: 2 * time.Second}
+	var busy *secret.BusyError
+	switch {
+	case errors.As(err, &busy):
+		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: busy.RetryAfter}
+	case errors.Is(err, secret.ErrBusy):
+		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: busyRetry}
 	}
 	return err
 }
@@ -151,18 +158,15 @@ func overloaded(err error) error {
 type proof struct {
 	userID  string
 	phc     string
-	budgets []budget
+	attempt attempt
 }
 
-func (p proof) use(ctx context.Context, tx *db.Tx, now time.Time) error {
-	n, err := tx.Exec(ctx, confirmCredential, db.Micros(now), p.userID, p.phc)
+func (p proof) use(ctx context.Context, tx *db.Tx, now time.Time) (role string, err error) {
+	err = tx.QueryRow(ctx, confirmCredential, []any{db.Micros(now), p.userID, p.phc}, &role)
 	if err != nil {
-		return err
+		return "", notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	if n == 0 {
-		return refuse(Unauthenticated, CodeTokenInvalid)
-	}
-	return giveBack(ctx, tx, p.budgets)
+	return role, giveBack(ctx, tx, now, p.attempt.budgets)
 }
 
 // prove checks the password of the caller's own account. It counts against the
@@ -173,13 +177,17 @@ func (s *Service) prove(ctx context.Context, caller Caller, password secret.Text
 	if err != nil {
 		return proof{}, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	p := proof{userID: u.ID, phc: u.passwordHash, budgets: s.budgets(caller, u.ID)}
-	if err := s.take(ctx, now, p.budgets); err != nil {
+	p := proof{userID: u.ID, phc: u.passwordHash}
+	if p.attempt, err = s.attempt(ctx, now, caller, u.ID, true); err != nil {
 		return proof{}, err
 	}
-	ok, _, err := s.verify(ctx, password, u.passwordHash)
+	phc := u.passwordHash
+	if p.attempt.closed {
+		phc = "" // the same work, and never right
+	}
+	ok, _, err := s.verify(ctx, hashingFor(caller, u.ID, true), password, phc)
 	if err != nil {
-		s.unused(ctx, p.budgets)
+		s.unused(ctx, p.attempt.budgets)
 		return proof{}, err
 	}
 	if ok {
@@ -221,27 +229,33 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, in Password
 	if err != nil {
 		return Token{}, err
 	}
-	phc, err := s.hash(ctx, in.New)
+	phc, err := s.hash(ctx, hashingFor(caller, u.ID, true), in.New)
 	if err != nil {
 		return Token{}, err
 	}
 	now := s.now()
-	var t Token
+	i, generation := issued{}, s.live.now()
 	err = s.revoke(u.ID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			if err := proof.use(ctx, tx, now); err != nil {
+			role, err := proof.use(ctx, tx, now)
+			if err != nil {
 				return err
 			}
 			if _, err := tx.Exec(ctx, updatePassword, phc, db.Micros(now), u.ID); err != nil {
 				return err
 			}
-			if t, err = s.renewToken(ctx, tx, now, caller); err != nil {
+			if i, err = s.renewToken(ctx, tx, now, caller, role); err != nil {
 				return err
 			}
 			return s.passwordChanged(ctx, tx, now, caller, u)
 		})
 	})
-	return t, err
+	if err != nil {
+		return Token{}, err
+	}
+	i.generation = generation
+	s.keep(&i)
+	return i.token, nil
 }
 
 // passwordChanged is what goes with every change of a password: the other
@@ -252,6 +266,10 @@ func (s *Service) passwordChanged(ctx context.Context, tx *db.Tx, now time.Time,
 		keep = caller.SessionID
 	}
 	if err := record(ctx, tx, now, caller, changePassword, event.Success, u.ID, nil); err != nil {
+		return err
+	}
+	// It is another password, and nobody has guessed at it yet.
+	if err := s.forgive(ctx, tx, u.ID); err != nil {
 		return err
 	}
 	// Whoever asked for another address may be he from whom the password is taken.

@@ -70,7 +70,7 @@ func (s *Service) register(ctx context.Context, caller Caller, in Registration) 
 	if id, done, err := once.earlier(ctx, s.db, now); err != nil || done {
 		return id, done, err
 	}
-	u, err := s.newUser(ctx, now, in)
+	u, err := s.newUser(ctx, now, caller, in)
 	if err != nil {
 		return s.raced(ctx, once, now, err)
 	}
@@ -109,18 +109,24 @@ func (s *Service) raced(ctx context.Context, once *once, now time.Time, cause er
 }
 
 // newUser checks everything that can be checked, and hashes the password.
-func (s *Service) newUser(ctx context.Context, now time.Time, in Registration) (userRow, error) {
+func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in Registration) (userRow, error) {
 	broken := faults{}
 	p := s.checkProfile(broken, in.UserType, in.Username, in.Email, in.ContactNumber)
 	broken.add("password", s.checkPassword(in.Password, p.words()))
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
 		return userRow{}, err
 	}
+	// Also before it tells which names are taken.
+	spent, err := s.takeRegistration(ctx, now, caller)
+	if err != nil {
+		return userRow{}, err
+	}
 	if err := checkFree(ctx, s.db, "", p); err != nil { // before the expensive part, and every taken name at once
 		return userRow{}, err
 	}
-	phc, err := s.hash(ctx, in.Password)
+	phc, err := s.hash(ctx, hashingFor(caller, p.email.key, false), in.Password)
 	if err != nil {
+		s.unused(ctx, spent)
 		return userRow{}, err
 	}
 	u := userRow{passwordHash: phc, passwordChangedAt: now, version: 1}

@@ -18,6 +18,7 @@ type Token struct {
 	UserID    string
 	ExpiresAt time.Time
 	Lifetime  time.Duration // from now to ExpiresAt
+	Device    Device        // of a login
 }
 
 // Session is one login as its owner sees it.
@@ -33,51 +34,70 @@ type Session struct {
 	IdleExpiresAt   time.Time // zero where there is no idle limit
 	IP              string
 	UserAgent       string
-
-	ended int64 // how many older ones it has displaced
 }
 
 // maxSessions is how many sessions a user can have; the next one ends the
 // oldest. Whoever knows a password could otherwise fill memory and disk.
 const maxSessions = 100
 
-// issue makes a session: the one place that does, whatever the way in.
-func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, userID string, remember bool) (Token, Session, error) {
+// issued is a session that was just made or renewed, on its way into memory.
+type issued struct {
+	token      Token
+	id         string
+	entry      liveEntry
+	ended      int64 // how many older ones it has displaced
+	generation int64 // of memory, from before the transaction
+}
+
+// issue makes a session: the one place that does, whatever the way in. role is
+// the user's, as of this transaction.
+func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, userID, role string, remember bool) (issued, error) {
 	lifetime := s.policy.TokenLifetime
 	if remember {
 		lifetime = s.policy.TokenLifetimeRemembered
 	}
 	t := Token{Token: secret.NewSessionToken(), UserID: userID, ExpiresAt: now.Add(lifetime), Lifetime: lifetime}
-	se := Session{
-		ID: secret.NewID(), UserID: userID, Remembered: remember, CreatedAt: now, AuthenticatedAt: now,
-		LastSeenAt: now, ExpiresAt: t.ExpiresAt, IP: caller.ip(), UserAgent: caller.UserAgent,
-	}
+	i := issued{token: t, id: secret.NewID()}
+	us := db.Micros(now)
 	hash := secret.HashOf(t.Token.Reveal())
-	_, err := tx.Exec(ctx, insertSession, hash[:], se.ID, userID, btoi(remember), db.Micros(now), db.Micros(now),
-		db.Micros(now), db.Micros(t.ExpiresAt), se.IP, se.UserAgent)
+	_, err := tx.Exec(ctx, insertSession, hash[:], i.id, userID, btoi(remember), us, us, us, db.Micros(t.ExpiresAt), caller.ip(), caller.UserAgent)
 	if err != nil {
-		return t, se, err
+		return i, err
 	}
-	se.ended, err = tx.Exec(ctx, deleteOldest, userID, maxSessions)
-	if err == nil && se.ended > 0 {
-		err = announce(ctx, tx, now, userID)
+	if i.entry, err = s.newEntry(hash, i.id, userID, role, remember, us, us, us, db.Micros(t.ExpiresAt)); err != nil {
+		return i, err
 	}
-	return t, se, err
+	i.ended, err = tx.Exec(ctx, deleteOldest, userID, maxSessions)
+	if err == nil && i.ended > 0 {
+		_, err = announce(ctx, tx, now, userID)
+	}
+	return i, err
 }
 
 // renewToken gives a session a new token after a new proof of identity. The old
 // one ends with it: whoever planted or stole it is left behind (ASVS 7.2.4).
-func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, caller Caller) (Token, error) {
-	t := Token{Token: secret.NewSessionToken(), UserID: caller.UserID}
-	hash := secret.HashOf(t.Token.Reveal())
-	var expires int64
-	err := tx.QueryRow(ctx, replaceToken, []any{hash[:], db.Micros(now), caller.tokenHash[:]}, &expires)
+func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, role string) (issued, error) {
+	i := issued{token: Token{Token: secret.NewSessionToken(), UserID: caller.UserID}, id: caller.SessionID}
+	us := db.Micros(now)
+	hash := secret.HashOf(i.token.Token.Reveal())
+	var remembered, created, expires int64
+	err := tx.QueryRow(ctx, replaceToken, []any{hash[:], us, caller.tokenHash[:]}, &remembered, &created, &expires)
 	if err != nil {
-		return Token{}, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
+		return i, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	t.ExpiresAt = db.Time(expires)
-	t.Lifetime = t.ExpiresAt.Sub(now)
-	return t, nil
+	i.token.ExpiresAt = db.Time(expires)
+	i.token.Lifetime = i.token.ExpiresAt.Sub(now)
+	i.entry, err = s.newEntry(hash, i.id, caller.UserID, role, remembered != 0, created, us, us, expires)
+	return i, err
+}
+
+// keep takes a session that was committed into memory, where it is checked.
+// Before that its token must not be told to anyone.
+func (s *Service) keep(i *issued) {
+	if i.ended > 0 {
+		s.live.forget(i.token.UserID)
+	}
+	s.live.put(&i.entry, i.generation)
 }
 
 // Authenticate finds out whose token it is. It gives the caller completed with
@@ -90,50 +110,60 @@ func (s *Service) Authenticate(ctx context.Context, token secret.Text, caller Ca
 	}
 	now := s.now()
 	hash := secret.HashOf(token.Reveal())
-	ls, err := s.liveSession(ctx, now, hash)
+	e, ok, err := s.liveSession(ctx, now, &hash)
 	if err != nil {
 		return caller, Session{}, err
 	}
-	if ls == nil {
+	if !ok {
 		return caller, Session{}, errTokenInvalid
 	}
-	if !ls.valid(now, s.policy.TokenIdle) {
-		s.expire(ctx, now, ls)
-		return caller, Session{}, errTokenInvalid
-	}
-	ls.touch(now)
+	se := s.session(&e)
 	caller.Kind = User
-	caller.UserID, caller.Role, caller.SessionID = ls.UserID, ls.Role, ls.ID
-	caller.AuthenticatedAt, caller.tokenHash = ls.AuthenticatedAt, hash
-	return caller, ls.seen(s.policy.TokenIdle), nil
+	caller.UserID, caller.Role, caller.SessionID = se.UserID, se.Role, se.ID
+	caller.AuthenticatedAt, caller.tokenHash = se.AuthenticatedAt, hash
+	return caller, se, nil
 }
+
+// Pass is what memory says of a token that is good: a [Session] for whoever
+// writes it down at once, without texts to allocate.
+type Pass struct {
+	Role                                         string
+	Created, Authenticated, Expires, IdleExpires int64 // microseconds since 1970; IdleExpires is 0 where there is no idle limit
+
+	session, user secret.UUID
+}
+
+// AppendSessionID appends the session's id to b.
+func (p *Pass) AppendSessionID(b []byte) []byte { return p.session.Append(b) }
+
+// AppendUserID appends the user's id to b.
+func (p *Pass) AppendUserID(b []byte) []byte { return p.user.Append(b) }
 
 // Peek is [Service.Authenticate] for a token whose session is in memory. It
 // reads no database; where it tells false, only Authenticate knows why.
-func (s *Service) Peek(token secret.Text) (Session, bool) {
-	if !secret.IsCanonicalUUID(token.Reveal()) {
-		return Session{}, false
+func (s *Service) Peek(token secret.Text) (p Pass, ok bool) {
+	text := token.Reveal()
+	if !secret.IsCanonicalUUID(text) {
+		return p, false
 	}
-	now := s.now()
-	ls := s.inMemory(now, secret.HashOf(token.Reveal()))
-	if ls == nil {
-		return Session{}, false
+	hash := secret.HashOf(text)
+	e, v := s.inMemory(s.now(), &hash)
+	if v != live {
+		return p, false
 	}
-	ls.touch(now)
-	return ls.seen(s.policy.TokenIdle), true
+	p = Pass{
+		Role: s.live.table.roles.name(e.role), Created: e.created, Authenticated: e.authenticated, Expires: e.expires,
+		session: e.id, user: e.user,
+	}
+	if idle := s.policy.TokenIdle; idle > 0 {
+		p.IdleExpires = e.seen + idle.Microseconds()
+	}
+	return p, true
 }
 
-// expire takes away a session whose end was seen: a clock that is set back must
-// not bring it to life again. Where that cannot be written now, it is left to
-// [Service.Sweep].
-func (s *Service) expire(ctx context.Context, now time.Time, ls *liveSession) {
-	ls.stale.Store(true)
-	var unusedSince time.Time // longer ago than any use
-	if idle := s.policy.TokenIdle; idle > 0 {
-		unusedSince = now.Add(-idle)
-	}
-	_, _ = s.db.Exec(ctx, deleteExpired, ls.hash[:], db.Micros(now), db.Micros(unusedSince))
-}
+// Alone tells whether no other process issues or ends sessions on the database:
+// then a revocation here is one everywhere.
+func (s *Service) Alone() bool { return s.live.alone.Load() }
 
 // errTokenInvalid is one value, since a flood of bad tokens makes it often.
 var errTokenInvalid error = refuse(Unauthenticated, CodeTokenInvalid)
@@ -168,7 +198,8 @@ func (s *Service) endOwn(ctx context.Context, caller Caller, action Action, sess
 			if n == 0 {
 				return refuse(NotFound, CodeSessionNotFound)
 			}
-			return announce(ctx, tx, now, caller.UserID)
+			_, err = announce(ctx, tx, now, caller.UserID)
+			return err
 		})
 	})
 }
@@ -188,7 +219,8 @@ func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended in
 			if err := s.authorize(ctx, tx, now, caller, endSessions, caller.UserID, nil); err != nil {
 				return err
 			}
-			return announce(ctx, tx, now, caller.UserID)
+			_, err = announce(ctx, tx, now, caller.UserID)
+			return err
 		})
 	})
 	return ended, err
@@ -209,7 +241,7 @@ func (s *Service) RevokeSessions(ctx context.Context, caller Caller, userID, ses
 				if ended, err = tx.Exec(ctx, deleteSession, sessionID, userID); err != nil {
 					return err
 				}
-				err = announce(ctx, tx, now, userID)
+				_, err = announce(ctx, tx, now, userID)
 			} else {
 				ended, err = endSessionsOf(ctx, tx, now, userID, "")
 			}
@@ -226,22 +258,22 @@ func (s *Service) RevokeSessions(ctx context.Context, caller Caller, userID, ses
 // other processes.
 func endSessionsOf(ctx context.Context, tx *db.Tx, now time.Time, userID, exceptID string) (int64, error) {
 	n, err := tx.Exec(ctx, deleteSessionsOf, userID, exceptID)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		_, err = announce(ctx, tx, now, userID)
 	}
-	return n, announce(ctx, tx, now, userID)
+	return n, err
 }
 
-// announce tells every process on this database to forget what it knows of the
-// user's sessions. The epoch is taken last in a transaction and its row stays
-// locked until the commit: epochs become visible in their order.
-func announce(ctx context.Context, tx *db.Tx, now time.Time, userID string) error {
-	var epoch int64
+// announce tells every process on this database of a change: that it must forget
+// what it knows of a user's sessions, or [aboutNodes], [aboutKeys]. The epoch is
+// taken last in a transaction and its row stays locked until the commit: epochs
+// become visible in their order.
+func announce(ctx context.Context, tx *db.Tx, now time.Time, subject string) (epoch int64, err error) {
 	if err := tx.QueryRow(ctx, nextEpoch, nil, &epoch); err != nil {
-		return err
+		return 0, err
 	}
-	_, err := tx.Exec(ctx, insertSessionChange, epoch, userID, db.Micros(now))
-	return err
+	_, err = tx.Exec(ctx, insertSessionChange, epoch, subject, db.Micros(now))
+	return epoch, err
 }
 
 // revoke runs a change that ends sessions of a user, and lets the table in
@@ -277,13 +309,16 @@ func (s *Service) SessionsOf(ctx context.Context, caller Caller, userID string) 
 	now := s.now()
 	var out []Session
 	err := s.db.Query(ctx, selectSessionsOf, []any{userID}, func(scan func(...any) error) error {
-		ls, err := scanSession(scan)
+		var ip, userAgent string
+		e, err := s.scanSession(scan, &ip, &userAgent)
 		if err != nil {
 			return err
 		}
-		s.live.lastSeen(ls)
-		if ls.valid(now, s.policy.TokenIdle) {
-			out = append(out, ls.seen(s.policy.TokenIdle))
+		s.live.table.use(&e.hash, func(in *liveEntry) { e.seen = max(e.seen, in.seen) }) // memory knows better
+		if e.valid(db.Micros(now), s.policy.TokenIdle) {
+			se := s.session(&e)
+			se.IP, se.UserAgent = ip, userAgent
+			out = append(out, se)
 		}
 		return nil
 	})
@@ -305,41 +340,57 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password se
 		return Token{}, err
 	}
 	now := s.now()
-	var t Token
+	i, generation := issued{}, s.live.now()
 	err = s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			if err := proof.use(ctx, tx, now); err != nil {
+			role, err := proof.use(ctx, tx, now)
+			if err != nil {
 				return err
 			}
 			if err := s.authorize(ctx, tx, now, caller, proveAgain, caller.UserID, map[string]string{"session_id": caller.SessionID}); err != nil {
 				return err
 			}
-			if t, err = s.renewToken(ctx, tx, now, caller); err != nil {
+			if i, err = s.renewToken(ctx, tx, now, caller, role); err != nil {
 				return err
 			}
-			return announce(ctx, tx, now, caller.UserID)
+			_, err = announce(ctx, tx, now, caller.UserID)
+			return err
 		})
 	})
-	return t, err
+	if err != nil {
+		return Token{}, err
+	}
+	i.generation = generation
+	s.keep(&i)
+	return i.token, nil
 }
 
-func scanSession(scan func(...any) error) (*liveSession, error) {
-	var ls liveSession
+// scanSession reads a row of [sessionColumns], with more columns behind them.
+func (s *Service) scanSession(scan func(...any) error, more ...any) (liveEntry, error) {
 	var hash []byte
+	var id, user, role string
 	var remembered, created, authenticated, seen, expires int64
-	err := scan(&hash, &ls.ID, &ls.UserID, &ls.Role, &remembered, &created, &authenticated, &seen, &expires, &ls.IP, &ls.UserAgent)
+	err := scan(append([]any{&hash, &id, &user, &role, &remembered, &created, &authenticated, &seen, &expires}, more...)...)
 	if err != nil {
-		return nil, err
+		return liveEntry{}, err
 	}
-	if len(hash) != len(ls.hash) {
-		return nil, errors.New("stored token hash has another length")
+	if len(hash) != len(secret.Hash{}) {
+		return liveEntry{}, errors.New("stored token hash has another length")
 	}
-	copy(ls.hash[:], hash)
-	ls.Remembered = remembered != 0
-	ls.CreatedAt, ls.AuthenticatedAt, ls.ExpiresAt = db.Time(created), db.Time(authenticated), db.Time(expires)
-	ls.lastSeen.Store(seen)
-	ls.written.Store(seen)
-	return &ls, nil
+	return s.newEntry(secret.Hash(hash), id, user, role, remembered != 0, created, authenticated, seen, expires)
+}
+
+func (s *Service) newEntry(hash secret.Hash, id, user, role string, remembered bool, created, authenticated, seen, expires int64) (liveEntry, error) {
+	e := liveEntry{
+		hash: hash, role: s.live.table.roles.of(role), remembered: remembered,
+		created: created, authenticated: authenticated, seen: seen, written: seen, expires: expires,
+	}
+	var ok, ok2 bool
+	e.id, ok = secret.ParseUUID(id)
+	if e.user, ok2 = secret.ParseUUID(user); !ok || !ok2 {
+		return e, errors.New("stored session has no id, or no user")
+	}
+	return e, nil
 }
 
 func btoi(b bool) int64 {
@@ -350,10 +401,10 @@ func btoi(b bool) int64 {
 }
 
 // recordLogin is the entry of a login, with the session that it gave.
-func recordLogin(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, se Session) error {
-	data := map[string]string{"session_id": se.ID}
-	if se.ended > 0 {
-		data["sessions_ended"] = strconv.FormatInt(se.ended, 10)
+func recordLogin(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, i issued) error {
+	data := map[string]string{"session_id": i.id}
+	if i.ended > 0 {
+		data["sessions_ended"] = strconv.FormatInt(i.ended, 10)
 	}
-	return record(ctx, tx, now, caller, login, event.Success, se.UserID, data)
+	return record(ctx, tx, now, caller, login, event.Success, i.token.UserID, data)
 }

@@ -6,10 +6,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
 const replaceToken = `
 UPDATE sessions SET token_hash = $1, authenticated_at = $2, last_seen_at = $2
-WHERE token_hash = $3 AND expires_at > $2 RETURNING expires_at`
+WHERE token_hash = $3 AND expires_at > $2 RETURNING remembered, created_at, expires_at`
 
 const sessionColumns = `
-s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at, s.ip, s.user_agent`
+s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at`
 
 // A disabled user has no live session, whatever rows there are.
 const selectSession = `
@@ -17,8 +17,12 @@ SELECT ` + sessionColumns + ` FROM sessions s JOIN users u ON u.id = s.user_id
 WHERE s.token_hash = $1 AND u.disabled_at IS NULL`
 
 const selectSessionsOf = `
-SELECT ` + sessionColumns + ` FROM sessions s JOIN users u ON u.id = s.user_id
+SELECT ` + sessionColumns + `, s.ip, s.user_agent FROM sessions s JOIN users u ON u.id = s.user_id
 WHERE s.user_id = $1 AND u.disabled_at IS NULL`
+
+const selectSessionsPage = `
+SELECT ` + sessionColumns + ` FROM sessions s JOIN users u ON u.id = s.user_id
+WHERE s.token_hash > $1 AND u.disabled_at IS NULL ORDER BY s.token_hash LIMIT $2`
 
 const confirmSession = `
 UPDATE sessions SET last_seen_at = last_seen_at WHERE token_hash = $1 AND user_id = $2 AND expires_at > $3
@@ -39,11 +43,11 @@ const updateLastSeen = `UPDATE sessions SET last_seen_at = $1 WHERE token_hash =
 
 const nextEpoch = `UPDATE session_epoch SET epoch = epoch + 1 WHERE one = 1 RETURNING epoch`
 
-const insertSessionChange = `INSERT INTO session_changes (epoch, user_id, at) VALUES ($1, $2, $3)`
+const insertSessionChange = `INSERT INTO session_changes (epoch, subject, at) VALUES ($1, $2, $3)`
 
 const selectEpoch = `SELECT epoch FROM session_epoch WHERE one = 1`
 
-const selectSessionChanges = `SELECT epoch, user_id FROM session_changes WHERE epoch > $1 ORDER BY epoch`
+const selectSessionChanges = `SELECT epoch, subject FROM session_changes WHERE epoch > $1 ORDER BY epoch`
 
 const purgeSessions = `
 DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`

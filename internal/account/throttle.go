@@ -6,72 +6,163 @@ import (
 	"time"
 
 	"propusk/internal/db"
+	"propusk/internal/secret"
 )
 
-// A budget of attempts is a leaky bucket, kept in the database as the one
-// number of GCRA: the instant at which it will be full again. It survives a
-// restart, cannot be washed out by inventing names, and one statement takes an
-// attempt from it, so that guesses made in parallel all count before any of
-// them is checked.
+// A budget of attempts is one row in the database. It survives a restart, cannot
+// be washed out by inventing names, and one statement takes an attempt from it,
+// so that attempts made in parallel all count before any of them is checked.
+//
+// There are three kinds. A bucket leaks: it gives an attempt back with time. A
+// growing one counts failures in a row: after so many each further attempt has
+// to wait, longer every time. A ceiling counts them too, and never lets more
+// through.
 type budget struct {
+	kind  budgetKind
 	scope string // for metrics and so that keys of different budgets differ
 	key   []byte
 	size  int
-	every time.Duration // until there is one attempt more
+	every time.Duration // a bucket: until there is one attempt more; a growing one: the first wait
+	// lasting keeps a ceiling for good; otherwise it is forgotten as a growing one.
+	lasting bool
 }
+
+type budgetKind uint8
+
+const (
+	bucket budgetKind = iota
+	growing
+	ceiling
+)
 
 // newBudget names a budget by a keyed fingerprint: people type passwords where
 // their name belongs, and a plain hash of one could be guessed at.
-func (s *Service) newBudget(scope, name string, size int, every time.Duration) budget {
-	return budget{scope: scope, key: s.keys.MAC("throttle "+scope, []byte(name)), size: size, every: every}
+func (s *Service) newBudget(kind budgetKind, scope, name string, size int, every time.Duration) budget {
+	return budget{kind: kind, scope: scope, key: s.keys.MAC("throttle "+scope, []byte(name)), size: size, every: every}
 }
 
-// networkRefill gives a network its attempts back faster than an account: many
-// people may share it.
-const networkRefill = time.Second
+const (
+	// networkRefill gives a network its attempts back faster than an account:
+	// many people may share it.
+	networkRefill = time.Second
+	// clockSlack is how much earlier than another one an attempt may have read the
+	// time: a request may be under way for some seconds, and the clocks of nodes
+	// differ.
+	clockSlack = time.Minute
+	// Failures are forgotten after so long without an attempt: some of them soon,
+	// since whoever invents names could fill the disk, and many of them late. It
+	// does not depend on whether somebody has the name, or it would tell.
+	forgetSome = time.Hour
+	forgetMany = 24 * time.Hour
+	forever    = 100 * 365 * 24 * time.Hour
+)
 
-// clockSlack is how much earlier than another one an attempt may have read the
-// time: a request may be under way for some seconds, and the clocks of nodes
-// differ.
-const clockSlack = time.Minute
+// The scopes of budgets.
+const (
+	scopeAccount       = "account"       // by the account, over all strangers
+	scopeDevice        = "device"        // by the account and a device that it knows
+	scopeNetwork       = "network"       // by the network, over all accounts
+	scopePassword      = "password"      // by the account, over everybody
+	scopeRegistrations = "registrations" // by the network
+)
 
-// budgets are what one attempt at a secret of the account is taken from. The
-// account is named by its id where there is one, so that its e-mail address,
-// its name and every route share one budget; an unknown one by the canonical
-// form of what was typed.
-func (s *Service) budgets(caller Caller, account string) []budget {
-	b := []budget{s.newBudget("account", account, s.policy.AttemptsPerAccount, s.policy.AttemptsRefill)}
-	if caller.Kind != Operator && caller.IP.IsValid() {
-		b = append(b, s.newBudget("network", networkOf(caller.IP), s.policy.AttemptsPerNetwork, networkRefill))
-	}
+// attempt is one attempt at the password of an account: what it was taken from,
+// and for whom it is.
+type attempt struct {
+	account string // the user's id, or the canonical form of a name that nobody has
+	device  secret.UUID
+	known   bool // the device is one from which the account was logged in to
+	// closed: too many failures in a row, whoever it was. The password is not
+	// looked at any more, except from a known device, and the answer is that of a
+	// wrong one.
+	closed  bool
+	budgets []budget
+}
+
+// passwordBudget is what everybody's failures at an account's password are counted in.
+func (s *Service) passwordBudget(account string, exists bool) budget {
+	b := s.newBudget(ceiling, scopePassword, account, s.policy.AttemptsLimit, 0)
+	b.lasting = exists
 	return b
 }
 
-// networkOf is the /24 of an IPv4 address and the /64 of an IPv6 one: what one
-// customer usually has to himself.
-func networkOf(ip netip.Addr) string {
-	ip = ip.Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 24
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return ip.String()
-	}
-	return p.String()
+func (s *Service) accountBudget(account string) budget {
+	return s.newBudget(growing, scopeAccount, account, s.policy.AttemptsPerAccount, s.policy.AttemptsRefill)
 }
 
-// take takes one attempt from every budget, or from none.
-func (s *Service) take(ctx context.Context, now time.Time, budgets []budget) error {
+// attempt takes one attempt at a secret of the account, before anything is
+// checked. The account is named by its id where there is one, so that its e-mail
+// address, its name and every route share one budget; an unknown one by the
+// canonical form of what was typed.
+//
+// A known device has a budget of its own, and needs no other: whatever strangers
+// do, its owner gets in. After [Policy.AttemptsLimit] failures in a row it is a
+// stranger like all others.
+func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, account string, exists bool) (attempt, error) {
+	a := attempt{account: account}
+	a.device, a.known = s.knownDevice(now, account, caller.Devices)
+	if a.known {
+		spent, err := s.takeAsDevice(ctx, now, &a, exists)
+		if err != nil || !spent {
+			return a, err
+		}
+		a.known = false
+	}
+	budgets := []budget{s.accountBudget(account), s.passwordBudget(account, exists)}
+	if caller.Kind != Operator && caller.IP.IsValid() {
+		budgets = append(budgets, s.newBudget(bucket, scopeNetwork, networkOf(caller.IP), s.policy.AttemptsPerNetwork, networkRefill))
+	}
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		a.closed, a.budgets = false, nil
 		for _, b := range budgets {
-			if err := b.take(ctx, tx, now); err != nil {
+			taken, err := b.take(ctx, tx, now, s.policy.AttemptsMaxWait)
+			switch {
+			case err != nil:
 				return err
+			case taken:
+				a.budgets = append(a.budgets, b)
+			case b.kind == ceiling:
+				a.closed = true
+			default:
+				return b.refusal(ctx, tx, now)
 			}
 		}
 		return nil
 	})
+	if a.closed && err == nil {
+		s.metrics.throttled.WithLabelValues(scopePassword).Inc()
+	}
+	return a, s.throttled(err)
+}
+
+func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, exists bool) (spent bool, err error) {
+	own := s.newBudget(growing, scopeDevice, a.account+" "+a.device.String(), s.policy.AttemptsPerAccount, s.policy.AttemptsRefill)
+	all := s.passwordBudget(a.account, exists)
+	a.budgets = []budget{own, all}
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		spent = false
+		taken, err := own.take(ctx, tx, now, s.policy.AttemptsMaxWait)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			return own.refusal(ctx, tx, now)
+		}
+		failures := 0
+		if err := tx.QueryRow(ctx, selectFailures, []any{own.key}, &failures); err != nil {
+			return err
+		}
+		if spent = failures > s.policy.AttemptsLimit; spent {
+			return nil
+		}
+		_, err = all.take(ctx, tx, now, 0) // it counts for all, and is not refused for what others did
+		return err
+	})
+	return spent, s.throttled(err)
+}
+
+// throttled turns an empty budget into the refusal of the request.
+func (s *Service) throttled(err error) error {
 	if e, ok := err.(*throttledError); ok { //nolint:errorlint // made a few lines above, never wrapped
 		s.metrics.throttled.WithLabelValues(e.scope).Inc()
 		return &Error{Kind: Throttled, Fault: Fault{Code: CodeTooManyAttempts}, RetryAfter: e.wait}
@@ -86,29 +177,55 @@ type throttledError struct {
 
 func (e *throttledError) Error() string { return "budget " + e.scope + " is empty" }
 
-func (b budget) take(ctx context.Context, tx *db.Tx, now time.Time) error {
-	every := b.every.Microseconds()
-	empty := db.Micros(now) + every*int64(b.size)
-	n, err := tx.Exec(ctx, takeAttempt, b.key, db.Micros(now)+every, every, db.Micros(now), empty, empty+clockSlack.Microseconds())
-	if err != nil || n == 1 {
+// take takes one attempt, if there is one.
+func (b budget) take(ctx context.Context, tx *db.Tx, now time.Time, maxWait time.Duration) (bool, error) {
+	us, every := db.Micros(now), b.every.Microseconds()
+	var n int64
+	var err error
+	switch b.kind {
+	case bucket:
+		empty := us + every*int64(b.size)
+		n, err = tx.Exec(ctx, takeFromBucket, b.key, us+every, every, us, empty, empty+clockSlack.Microseconds())
+	case growing:
+		longest := max(maxWait, b.every).Microseconds()
+		first := us
+		if b.size <= 1 {
+			first += every
+		}
+		n, err = tx.Exec(ctx, takeGrowing, b.key, us, b.size, every, longest, us+longest, first,
+			us+forgetSome.Microseconds(), us+forgetMany.Microseconds(), us+clockSlack.Microseconds())
+	case ceiling:
+		keep := forgetMany
+		if b.lasting {
+			keep = forever
+		}
+		n, err = tx.Exec(ctx, takeBelowCeiling, b.key, us, b.size, us+keep.Microseconds())
+	}
+	return n == 1, err
+}
+
+// refusal says how long there will be no attempt.
+func (b budget) refusal(ctx context.Context, tx *db.Tx, now time.Time) error {
+	var until int64
+	if err := tx.QueryRow(ctx, selectUntil, []any{b.key}, &until); err != nil {
 		return err
 	}
-	var tat int64
-	if err := tx.QueryRow(ctx, selectBudget, []any{b.key}, &tat); err != nil {
-		return err
+	wait := time.Duration(until-db.Micros(now)) * time.Microsecond
+	if b.kind == bucket {
+		wait -= b.every * time.Duration(b.size-1)
 	}
-	wait := time.Duration(tat+every-empty) * time.Microsecond
 	return &throttledError{scope: b.scope, wait: max(wait, time.Second)}
 }
 
 // unused gives attempts back that were taken but not used: no password was looked
 // at. It goes on where the request has ended, which is why most are unused.
 func (s *Service) unused(ctx context.Context, budgets []budget) {
+	now := s.now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = s.db.Tx(ctx, func(tx *db.Tx) error { // a failure leaves the attempts spent, and time gives them back
 		for _, b := range budgets {
-			if _, err := tx.Exec(ctx, returnAttempt, b.key, b.every.Microseconds()); err != nil {
+			if err := b.putBack(ctx, tx, now); err != nil {
 				return err
 			}
 		}
@@ -116,19 +233,90 @@ func (s *Service) unused(ctx context.Context, budgets []budget) {
 	})
 }
 
-// giveBack undoes the attempt after a success: the account starts afresh, the
-// network gets this one attempt back.
-func giveBack(ctx context.Context, tx *db.Tx, budgets []budget) error {
+func (b budget) putBack(ctx context.Context, tx *db.Tx, now time.Time) (err error) {
+	if b.kind == bucket {
+		_, err = tx.Exec(ctx, returnToBucket, b.key, b.every.Microseconds())
+	} else {
+		_, err = tx.Exec(ctx, uncountFailure, b.key, db.Micros(now))
+	}
+	return err
+}
+
+// giveBack undoes the attempt after a success. Failures in a row are over, those
+// of the strangers only if it was one of them who succeeded: otherwise every
+// login of the owner would give them new guesses. The network gets this one
+// attempt back.
+func giveBack(ctx context.Context, tx *db.Tx, now time.Time, budgets []budget) error {
 	for _, b := range budgets {
 		var err error
-		if b.scope == "account" {
-			_, err = tx.Exec(ctx, clearBudget, b.key)
+		if b.kind == bucket {
+			err = b.putBack(ctx, tx, now)
 		} else {
-			_, err = tx.Exec(ctx, returnAttempt, b.key, b.every.Microseconds())
+			_, err = tx.Exec(ctx, clearBudget, b.key)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forgive forgets the failures at a password that is no longer the account's, or
+// on an operator's word.
+func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
+	for _, b := range []budget{s.accountBudget(userID), s.passwordBudget(userID, true)} {
+		if _, err := tx.Exec(ctx, clearBudget, b.key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeRegistration takes from what the caller's network may register. Whoever
+// comes from this very machine has none: he needs no network, or stands behind a
+// proxy that has not been named, and would be taken for everybody.
+func (s *Service) takeRegistration(ctx context.Context, now time.Time, caller Caller) ([]budget, error) {
+	if caller.Kind == Operator || !caller.IP.IsValid() || caller.IP.IsLoopback() {
+		return nil, nil
+	}
+	b := s.newBudget(bucket, scopeRegistrations, networkOf(caller.IP), s.policy.RegistrationsPerNetwork, s.policy.RegistrationsRefill)
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		taken, err := b.take(ctx, tx, now, 0)
+		if err == nil && !taken {
+			err = b.refusal(ctx, tx, now)
+		}
+		return err
+	})
+	return []budget{b}, s.throttled(err)
+}
+
+// networkOf is the /24 of an IPv4 address and the /64 of an IPv6 one: what one
+// customer usually has to himself.
+func networkOf(ip netip.Addr) string { return prefixOf(ip, 24, 64) }
+
+// wideNetworkOf is the /16 and the /48: what one provider or one botnet's landlord
+// has many of.
+func wideNetworkOf(ip netip.Addr) string { return prefixOf(ip, 16, 48) }
+
+// hashingFor says for whom a password is hashed: the queue is fair between
+// networks and accounts.
+func hashingFor(caller Caller, account string, known bool) secret.Who {
+	w := secret.Who{Known: known, Account: account}
+	if caller.Kind != Operator && caller.IP.IsValid() {
+		w.Network, w.Wide = networkOf(caller.IP), wideNetworkOf(caller.IP)
+	}
+	return w
+}
+
+func prefixOf(ip netip.Addr, bits4, bits6 int) string {
+	ip = ip.Unmap().WithZone("")
+	bits := bits6
+	if ip.Is4() {
+		bits = bits4
+	}
+	p, err := ip.Prefix(bits)
+	if err != nil {
+		return ip.String()
+	}
+	return p.String()
 }

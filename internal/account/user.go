@@ -133,7 +133,7 @@ func (s *Service) tryChange(ctx context.Context, caller Caller, id string, w *us
 		return err
 	}
 	if w.Password.Set && w.phc == "" {
-		if w.phc, err = s.hash(ctx, w.Password.Value); err != nil {
+		if w.phc, err = s.hash(ctx, hashingFor(caller, id, caller.Kind == User), w.Password.Value); err != nil {
 			return err
 		}
 	}
@@ -202,7 +202,7 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 	write := func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			if w.proof != nil {
-				if err := w.proof.use(ctx, tx, now); err != nil {
+				if _, err := w.proof.use(ctx, tx, now); err != nil {
 					return err
 				}
 			}
@@ -239,7 +239,10 @@ func (s *Service) useProof(ctx context.Context, now time.Time, w *userWrite) err
 	if w.proof == nil {
 		return nil
 	}
-	return s.db.Tx(ctx, func(tx *db.Tx) error { return w.proof.use(ctx, tx, now) })
+	return s.db.Tx(ctx, func(tx *db.Tx) error {
+		_, err := w.proof.use(ctx, tx, now)
+		return err
+	})
 }
 
 // sameMailbox tells whether two spellings differ in nothing but the case of
@@ -309,6 +312,9 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 			if ifVersion != nil && !ifVersion(version) {
 				return refuse(Precondition, CodePreconditionFailed) // and nothing is erased: the transaction ends here
 			}
+			if err := s.forgive(ctx, tx, id); err != nil {
+				return err
+			}
 			for _, sql := range []string{deleteEmailChange, deleteIdempotencyOf} {
 				if _, err := tx.Exec(ctx, sql, id); err != nil {
 					return err
@@ -342,7 +348,7 @@ func (s *Service) CreateUser(ctx context.Context, caller Caller, in Registration
 		return "", &Error{Kind: Invalid, Fault: Fault{Code: CodeInvalidFields}, Fields: map[string]Fault{"user_role": {Code: CodeRoleInvalid}}}
 	}
 	now := s.now()
-	u, err := s.newUser(ctx, now, in)
+	u, err := s.newUser(ctx, now, caller, in)
 	if err != nil {
 		return "", err
 	}
@@ -384,6 +390,23 @@ func (s *Service) EnableUser(ctx context.Context, caller Caller, id string) erro
 	return s.administer(ctx, caller, enableUser, id, nil, updateEnabled)
 }
 
+// UnlockUser forgets the failures at a user's password.
+func (s *Service) UnlockUser(ctx context.Context, caller Caller, id string) error {
+	if err := s.may(caller, unlockUser, id); err != nil {
+		return err
+	}
+	now := s.now()
+	return s.db.Tx(ctx, func(tx *db.Tx) error {
+		if _, err := userByID(ctx, tx, id); err != nil {
+			return notFoundIs(err, refuse(NotFound, CodeUserNotFound))
+		}
+		if err := s.forgive(ctx, tx, id); err != nil {
+			return err
+		}
+		return s.authorize(ctx, tx, now, caller, unlockUser, id, nil)
+	})
+}
+
 // administer runs one statement on a user: $1 id, $2 now, then args. A
 // statement that finds nothing to change is no change, and leaves no entry.
 func (s *Service) administer(ctx context.Context, caller Caller, action Action, id string, data map[string]string, sql string, args ...any) error {
@@ -408,7 +431,8 @@ func (s *Service) administer(ctx context.Context, caller Caller, action Action, 
 				_, err = endSessionsOf(ctx, tx, now, id, "")
 				return err
 			}
-			return announce(ctx, tx, now, id) // what sessions say of the user is read anew
+			_, err = announce(ctx, tx, now, id) // what sessions say of the user is read anew
+			return err
 		})
 	})
 }

@@ -39,7 +39,7 @@ WHERE id = $13 AND version = $14`
 // The credential is confirmed by writing to its row: from here to the commit no
 // other transaction can change it.
 const confirmCredential = `
-UPDATE users SET proved_at = $1 WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL`
+UPDATE users SET proved_at = $1 WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL RETURNING user_role`
 
 const updatePassword = `
 UPDATE users SET password_hash = $1, password_changed_at = $2, version = version + 1, updated_at = $2 WHERE id = $3`

@@ -18,7 +18,8 @@ type operation struct {
 	method, path string
 	needsToken   bool
 	network      bool // or an address of the trusted networks
-	hasBody      bool
+	service      bool // it is for services, which have keys
+	hasBody      bool // of JSON
 }
 
 // operations reads them from the document, so that a new route cannot be
@@ -28,7 +29,9 @@ func operations(t testing.TB, a *apptest.App) (ops []operation) {
 	var doc struct {
 		Paths map[string]map[string]struct {
 			Security    []map[string][]string `json:"security"`
-			RequestBody object                `json:"requestBody"`
+			RequestBody struct {
+				Content object `json:"content"`
+			} `json:"requestBody"`
 		} `json:"paths"`
 	}
 	if err := json.Unmarshal(a.Do(t, "GET", "/openapi.json", nil).Want(t, 200).Body, &doc); err != nil {
@@ -37,10 +40,18 @@ func operations(t testing.TB, a *apptest.App) (ops []operation) {
 	for _, path := range sortedKeys(doc.Paths) {
 		for _, method := range sortedKeys(doc.Paths[path]) {
 			o := doc.Paths[path][method]
-			ops = append(ops, operation{
-				method: strings.ToUpper(method), path: path, hasBody: o.RequestBody != nil,
-				needsToken: len(o.Security) > 0, network: len(o.Security) == 2,
-			})
+			op := operation{method: strings.ToUpper(method), path: path, hasBody: o.RequestBody.Content["application/json"] != nil}
+			for _, way := range o.Security {
+				switch {
+				case len(way) == 0:
+					op.network = true
+				case way["token"] != nil:
+					op.needsToken = true
+				default:
+					op.service = true
+				}
+			}
+			ops = append(ops, op)
 		}
 	}
 	if len(ops) < 18 {

@@ -22,6 +22,7 @@ type Options struct {
 	Languages []string       // on offer: "en", "ru"; the first is the default
 	Version   string         // of the program
 	PublicURL string         // where people reach the service; "" if not known
+	HTTPS     bool           // they do by HTTPS: cookies are for nothing else
 	// Literals lets JSON be written with Python's True, False and None, as one
 	// example of the API's seed is. For throwaway instances only.
 	Literals bool
@@ -31,20 +32,22 @@ type Options struct {
 
 // API is the face. It is an http.Handler.
 type API struct {
-	service  *account.Service
-	zone     *time.Location
-	langs    []string
-	literals bool
-	ready    func(context.Context) error
-	mux      *http.ServeMux
-	paths    map[string][]string // path pattern → its methods
-	document func() []byte       // made when first asked for: most instances never are
+	service   *account.Service
+	zone      *time.Location
+	langs     []string
+	literals  bool
+	publicURL string
+	https     bool
+	ready     func(context.Context) error
+	mux       *http.ServeMux
+	paths     map[string][]string // path pattern → its methods
+	document  func() []byte       // made when first asked for: most instances never are
 }
 
 // New builds the face.
 func New(o Options) (*API, error) {
 	a := &API{
-		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready,
+		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready, publicURL: o.PublicURL, https: o.HTTPS,
 		mux: http.NewServeMux(), paths: map[string][]string{},
 	}
 	routes := a.routes()
@@ -89,6 +92,12 @@ func (a *API) mount(routes []route) {
 	for path, h := range map[string]http.Handler{"/openapi.json": description, "/docs": page, "/docs/{asset}": asset} {
 		a.paths[path] = []string{http.MethodGet}
 		a.handle(http.MethodGet, path, traced(path, h))
+	}
+	for _, path := range []string{forwardPath, forwardPathBelow} { // a gateway may ask with the method of its client
+		a.paths[path] = mountedMethods
+		for _, m := range mountedMethods {
+			a.handle(m, path, http.HandlerFunc(a.forward))
+		}
 	}
 	for path, methods := range a.paths {
 		for _, m := range mountedMethods {

@@ -30,6 +30,8 @@ const (
 	codeBodyTooSlow    account.Code = "body_incomplete"
 	codeHeaderInvalid  account.Code = "header_invalid"
 	codeCrossOrigin    account.Code = "cross_origin"
+	codeFormInvalid    account.Code = "form_invalid"
+	codeRoleMissing    account.Code = "role_missing"
 	codeInternal       account.Code = "internal_error"
 	codeUnavailable    account.Code = "unavailable"
 )
@@ -46,6 +48,8 @@ var codes = map[account.Code]account.Words{ //nolint:gochecknoglobals // a const
 	codeBodyTooSlow:    {EN: "The body did not arrive whole or in time.", RU: "Тело запроса пришло не полностью или слишком медленно."},
 	codeHeaderInvalid:  {EN: "The header {header} cannot be read.", RU: "Заголовок {header} не удаётся разобрать."},
 	codeCrossOrigin:    {EN: "A page of another origin may not do this.", RU: "Странице с другого источника это не разрешено."},
+	codeFormInvalid:    {EN: "The form cannot be read, has a parameter twice, or lacks the parameter token.", RU: "Форму не удаётся разобрать, параметр указан дважды или нет параметра token."},
+	codeRoleMissing:    {EN: "This is for users with another role.", RU: "Это доступно пользователям с другой ролью."},
 	codeInternal:       {EN: "Something went wrong on our side. The request's id helps the operator to find out what.", RU: "На нашей стороне произошла ошибка. Идентификатор запроса поможет оператору найти причину."},
 	codeUnavailable:    {EN: "The service cannot do this right now; try again in a moment.", RU: "Сейчас сервис не может этого сделать; повторите попытку чуть позже."},
 }
@@ -71,6 +75,7 @@ var (
 	errUnavailable   = &failure{status: http.StatusServiceUnavailable, fault: account.Fault{Code: codeUnavailable}, retry: 1}
 	errTokenRequired = fail(http.StatusUnauthorized, account.CodeTokenRequired)
 	errTokenInvalid  = fail(http.StatusUnauthorized, account.CodeTokenInvalid)
+	errRoleMissing   = fail(http.StatusForbidden, codeRoleMissing)
 )
 
 // statusOf is the one table from the kind of a refusal to its status.
@@ -121,19 +126,13 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if f.status >= 500 {
 		trace.Err = err
 	}
-	lang := a.language(r)
-	h := w.Header()
-	h.Set("Content-Language", lang)
-	h.Add("Vary", "Accept, Accept-Language")
-	if f.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(f.retry))
-	}
+	lang := a.errorHeaders(w, r, f)
 	if f.status == http.StatusUnauthorized {
 		challenge := `Bearer realm="propusk"`
 		if f.fault.Code == account.CodeTokenInvalid {
 			challenge += `, error="invalid_token"` // RFC 6750, section 3
 		}
-		h.Set("WWW-Authenticate", challenge)
+		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	requestID := account.CallerFrom(r.Context()).RequestID
 	contentType := "application/json"
@@ -153,6 +152,18 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		b = []byte(`{"status":"error","code":"internal_error","message":"","data":{}}`)
 	}
 	send(w, f.status, contentType, b)
+}
+
+// errorHeaders sets what every error has, and gives the language of its words.
+func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, f *failure) (lang string) {
+	lang = a.language(r)
+	h := w.Header()
+	h.Set("Content-Language", lang)
+	h.Add("Vary", "Accept, Accept-Language")
+	if f.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(f.retry))
+	}
+	return lang
 }
 
 func text(f account.Fault, lang string) string {

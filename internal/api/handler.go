@@ -17,6 +17,7 @@ const (
 	public         access = iota // anyone; a token is not looked at
 	token                        // the bearer of a live token
 	tokenOrNetwork               // or, without any, an address of the trusted networks
+	serviceKey                   // the key of a service
 )
 
 // request is one call of a route.
@@ -34,6 +35,7 @@ type reply struct {
 	data   any // nil: no data member
 	etag   string
 	header map[string]string
+	cookie *http.Cookie
 }
 
 // handlerFunc is what stands behind a route.
@@ -51,32 +53,39 @@ func body[In any](f func(r *request, in *In) (reply, error)) handlerFunc {
 }
 
 func (a *API) handler(rt route, path string) http.Handler {
+	writeError := a.writeError
+	if rt.oauth {
+		writeError = a.writeOAuthError
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		trace := traceOf(hr)
 		trace.Route, trace.Quiet = path, rt.quiet
 		r := &request{Request: hr, w: w, api: a, caller: account.CallerFrom(hr.Context())}
 		if rt.access != public {
 			if err := r.authenticate(rt.access); err != nil {
-				a.writeError(w, hr, err)
+				writeError(w, hr, err)
 				return
 			}
 			trace.UserID = r.caller.UserID
 		}
 		rep, err := rt.handle(r)
 		if err != nil {
-			a.writeError(w, hr, err)
+			writeError(w, hr, err)
 			return
 		}
 		if rep.status == 0 {
 			rep.status = rt.status
 		}
-		a.write(w, hr, rep)
+		a.write(w, hr, rep, rt.oauth)
 	})
 }
 
 // authenticate finds out who calls. It leaves an address of the trusted
 // networks as it is where no token came along.
 func (r *request) authenticate(need access) error {
+	if need == serviceKey {
+		return r.authenticateService()
+	}
 	given, err := bearer(r.Header)
 	if err != nil {
 		return err
@@ -113,8 +122,15 @@ type success struct {
 	Data   any    `json:"data,omitzero"`
 }
 
-func (a *API) write(w http.ResponseWriter, r *http.Request, rep reply) {
-	b, err := json.Marshal(success{Status: "success", Data: rep.data})
+// write sends a reply: in the envelope, or, to whoever speaks OAuth, bare.
+func (a *API) write(w http.ResponseWriter, r *http.Request, rep reply, bare bool) {
+	var answer any = success{Status: "success", Data: rep.data}
+	if bare {
+		if answer = rep.data; answer == nil {
+			answer = struct{}{}
+		}
+	}
+	b, err := json.Marshal(answer)
 	if err != nil {
 		a.writeError(w, r, err)
 		return
@@ -122,6 +138,9 @@ func (a *API) write(w http.ResponseWriter, r *http.Request, rep reply) {
 	h := w.Header()
 	for k, v := range rep.header {
 		h.Set(k, v)
+	}
+	if rep.cookie != nil {
+		http.SetCookie(w, rep.cookie)
 	}
 	if rep.etag != "" {
 		h.Set("ETag", rep.etag)

@@ -39,13 +39,16 @@ func document(o Options, routes []route) ([]byte, error) {
 		Tags: []*huma.Tag{
 			{Name: "account", Description: "What a user is and how he changes it."},
 			{Name: "session", Description: "From a password to a token, and what becomes of it."},
+			{Name: "service", Description: "For gateways and services that were handed a token."},
 			{Name: "operation", Description: "For those who run the service."},
 		},
 		Paths: map[string]*huma.PathItem{},
 		Components: &huma.Components{
 			Schemas: b.schemas,
 			SecuritySchemes: map[string]*huma.SecurityScheme{
-				"token": {Type: "http", Scheme: "bearer", Description: "The token of POST /auth/login."},
+				"token":           {Type: "http", Scheme: "bearer", Description: "The token of POST /auth/login."},
+				"serviceKey":      {Type: "http", Scheme: "bearer", Description: "The key of a service, of propusk key add."},
+				"serviceKeyBasic": {Type: "http", Scheme: "basic", Description: "The key of a service as the password, its id or name as the user."},
 			},
 		},
 	}
@@ -118,7 +121,15 @@ func (b builder) operation(r route, path string, index int) *huma.Operation {
 		op.Security = []map[string][]string{{"token": {}}}
 	case tokenOrNetwork: // an address of the trusted networks needs none
 		op.Security = []map[string][]string{{"token": {}}, {}}
+	case serviceKey:
+		op.Security = []map[string][]string{{"serviceKey": {}}, {"serviceKeyBasic": {}}}
 	case public:
+	}
+	for _, name := range r.query {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: name, In: "query", Description: "Roles that may pass, with commas between them; given at most once.",
+			Schema: &huma.Schema{Type: huma.TypeString}, Example: "Admin,Verified",
+		})
 	}
 	for _, name := range []string{"user_id", "session_id"} {
 		if strings.Contains(path, "{"+name+"}") {
@@ -136,7 +147,7 @@ func (b builder) operation(r route, path string, index int) *huma.Operation {
 	}
 	op.Responses[strconv.Itoa(r.status)] = b.success(r)
 	for _, status := range refusals(r) {
-		op.Responses[strconv.Itoa(status)] = b.refusal(status)
+		op.Responses[strconv.Itoa(status)] = b.refusal(status, r.oauth)
 	}
 	return op
 }
@@ -145,16 +156,28 @@ func requestHeader(name string) *huma.Param {
 	about := map[string]string{
 		"Idempotency-Key": "1 to 255 visible ASCII characters, new for every request that means something new.",
 		"If-Match":        "Do it only if the user's ETag still is one of these.",
+		deviceHeader:      "The mark of this device, as a login gave it; the cookie does the same.",
 	}
 	return &huma.Param{Name: name, In: "header", Description: about[name], Schema: &huma.Schema{Type: huma.TypeString}}
 }
 
 func (b builder) body(r route) *huma.RequestBody {
 	content := map[string]*huma.MediaType{"application/json": {Schema: b.schemaOf(r.in)}}
+	if r.oauth {
+		content = map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: b.formOf(r.in)}}
+	}
 	if r.method == http.MethodPatch {
 		content["application/merge-patch+json"] = &huma.MediaType{Schema: b.schemaOf(r.in)}
 	}
 	return &huma.RequestBody{Required: true, Description: r.summary + ".", Content: content}
+}
+
+// formOf is the schema of a form, in which strangers' parameters are left alone
+// (RFC 6749, section 3.1).
+func (b builder) formOf(v any) *huma.Schema {
+	s := *b.schemas.SchemaFromRef(b.schemaOf(v).Ref)
+	s.AdditionalProperties = true
+	return &s
 }
 
 func (b builder) success(r route) *huma.Response {
@@ -167,15 +190,29 @@ func (b builder) success(r route) *huma.Response {
 		schema.Properties["data"] = b.schemaOf(r.out)
 		schema.Required = append(schema.Required, "data")
 	}
-	if r.handle == nil { // the document itself
+	if r.oauth {
+		schema = &huma.Schema{Type: huma.TypeObject, Description: "Nothing."}
+		if r.out != nil {
+			schema = b.schemaOf(r.out)
+		}
+	}
+	if r.id == "openapi" {
 		schema = &huma.Schema{Type: huma.TypeObject, Description: "An OpenAPI 3.1 document."}
 	}
-	res.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
+	if !r.bodyless {
+		res.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
+	}
 	for _, name := range r.answers {
 		about := map[string]string{
 			"ETag":                "Names this version of the user, for If-Match.",
 			"Location":            "The path of the new user.",
 			"Idempotent-Replayed": "\"true\" where the answer is that of an earlier request with the same key.",
+			deviceHeader:          "The mark of this device for this account. Keep it as you keep a password, and send it with the next login.",
+			"Set-Cookie":          "The same mark, for browsers.",
+			"X-User-Id":           "Whose token it is.",
+			"X-User-Role":         "The role of the user.",
+			"X-Session-Id":        "The session of the token.",
+			"Cache-Control":       "For how long the gateway need not ask again; within the bound for revocations.",
 		}
 		res.Headers[name] = &huma.Header{Description: about[name], Schema: &huma.Schema{Type: huma.TypeString}}
 	}
@@ -200,13 +237,16 @@ func refusals(r route) []int {
 	if len(r.headers) > 0 {
 		set[http.StatusBadRequest] = true
 	}
+	if r.oauth {
+		delete(set, 422)
+	}
 	if r.method != http.MethodGet {
 		set[http.StatusForbidden] = true // a page of another origin
 	}
 	return slices.Sorted(maps.Keys(set))
 }
 
-func (b builder) refusal(status int) *huma.Response {
+func (b builder) refusal(status int, oauth bool) *huma.Response {
 	envelope := b.schemaOf(failEnvelope{})
 	if status >= 500 {
 		envelope = b.schemaOf(errorEnvelope{})
@@ -218,6 +258,9 @@ func (b builder) refusal(status int) *huma.Response {
 			"application/json":         {Schema: envelope},
 			"application/problem+json": {Schema: b.schemaOf(problem{})},
 		},
+	}
+	if oauth {
+		res.Content = map[string]*huma.MediaType{"application/json": {Schema: b.schemaOf(oauthError{})}}
 	}
 	text := &huma.Schema{Type: huma.TypeString}
 	switch status {

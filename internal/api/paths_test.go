@@ -52,6 +52,9 @@ func TestUnknownMethodsAndPaths(t *testing.T) {
 	p := a.NewPerson(t)
 	takes := map[string][]string{"/docs": {"GET", "HEAD"}}
 	for _, op := range operations(t, a) {
+		if op.path == "/auth/forward" { // a gateway asks with the method of its client
+			continue
+		}
 		takes[op.path] = append(takes[op.path], op.method)
 		if op.method == "GET" {
 			takes[op.path] = append(takes[op.path], "HEAD")

@@ -13,34 +13,92 @@ import (
 // same answer by a shorter way, without reflection or a context, since services
 // ask this with every request of their own.
 func (a *API) AppendSession(b []byte, r *http.Request) ([]byte, bool) {
-	given, err := bearer(r.Header)
-	if err != nil || given == "" || r.URL.RawPath != "" { // "/auth%2Fsession" is another path
-		return b, false
-	}
-	s, ok := a.service.Peek(account.NewSecret(given))
+	p, ok := a.peek(r)
 	if !ok {
 		return b, false
 	}
 	// Ids and roles hold nothing that JSON would escape.
 	b = append(b, `{"status":"success","data":{"session_id":"`...)
-	b = append(b, s.ID...)
+	b = p.AppendSessionID(b)
 	b = append(b, `","user_id":"`...)
-	b = append(b, s.UserID...)
+	b = p.AppendUserID(b)
 	b = append(b, `","user_role":"`...)
-	b = append(b, s.Role...)
+	b = append(b, p.Role...)
 	b = append(b, `","amr":["pwd"],"created":"`...)
-	b = a.appendTime(b, s.CreatedAt)
+	b = a.appendTime(b, p.Created)
 	b = append(b, `","authenticated_at":"`...)
-	b = a.appendTime(b, s.AuthenticatedAt)
+	b = a.appendTime(b, p.Authenticated)
 	b = append(b, `","expires_at":"`...)
-	b = a.appendTime(b, s.ExpiresAt)
-	if !s.IdleExpiresAt.IsZero() {
+	b = a.appendTime(b, p.Expires)
+	if p.IdleExpires != 0 {
 		b = append(b, `","idle_expires_at":"`...)
-		b = a.appendTime(b, s.IdleExpiresAt)
+		b = a.appendTime(b, p.IdleExpires)
 	}
 	return append(b, `"}}`...), true
 }
 
-func (a *API) appendTime(b []byte, t time.Time) []byte {
-	return t.In(a.zone).AppendFormat(b, timeFormat)
+// Forward fills in the answer of GET /auth/forward in the same way.
+func (a *API) Forward(h http.Header, r *http.Request) bool {
+	if r.URL.RawQuery != "" {
+		return false
+	}
+	p, ok := a.peek(r)
+	if !ok {
+		return false
+	}
+	// One allocation for the texts and one for the lists of them.
+	ids := p.AppendSessionID(p.AppendUserID(make([]byte, 0, 72)))
+	text := string(ids)
+	values := [3]string{text[:36], p.Role, text[36:]}
+	h["X-User-Id"], h["X-User-Role"], h["X-Session-Id"] = values[0:1:1], values[1:2:2], values[2:3:3]
+	h["Cache-Control"] = a.forwardCaching(p.Expires)
+	h["Vary"] = varyByCaller
+	return true
 }
+
+func (a *API) peek(r *http.Request) (account.Pass, bool) {
+	given, err := bearer(r.Header)
+	if err != nil || given == "" || r.URL.RawPath != "" { // "/auth%2Fsession" is another path
+		return account.Pass{}, false
+	}
+	return a.service.Peek(account.NewSecret(given))
+}
+
+// appendTime is [API.time] for an instant in microseconds since 1970: a layout
+// that is read anew each time would take most of the answer's own time.
+func (a *API) appendTime(b []byte, us int64) []byte {
+	t := time.UnixMicro(us).In(a.zone)
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	if year < 1000 || year > 9999 {
+		return t.AppendFormat(b, timeFormat)
+	}
+	b = appendTwo(b, year/100)
+	b = appendTwo(b, year%100)
+	b = append(b, '-')
+	b = appendTwo(b, int(month))
+	b = append(b, '-')
+	b = appendTwo(b, day)
+	b = append(b, 'T')
+	b = appendTwo(b, hour)
+	b = append(b, ':')
+	b = appendTwo(b, minute)
+	b = append(b, ':')
+	b = appendTwo(b, second)
+	b = append(b, '.')
+	micros := t.Nanosecond() / 1000
+	b = appendTwo(b, micros/10000)
+	b = appendTwo(b, micros/100%100)
+	b = appendTwo(b, micros%100)
+	_, offset := t.Zone()
+	sign := byte('+')
+	if offset < 0 {
+		sign, offset = '-', -offset
+	}
+	b = append(b, sign)
+	b = appendTwo(b, offset/3600)
+	b = append(b, ':')
+	return appendTwo(b, offset/60%60)
+}
+
+func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }

@@ -27,7 +27,13 @@ func (a *API) login(r *request, in *loginRequest) (reply, error) {
 	t, err := a.service.Login(r.Context(), r.caller, account.Login{
 		EmailOrName: in.EmailOrName, Password: in.Password.Secret, RememberMe: in.RememberMe != nil && *in.RememberMe,
 	})
-	return a.token(t), err
+	if err != nil {
+		return reply{}, err
+	}
+	rep := a.token(t)
+	rep.header = map[string]string{deviceHeader: t.Device.Mark.Reveal()}
+	rep.cookie = a.deviceCookie(t.Device)
+	return rep, nil
 }
 
 type sessionData struct {

@@ -39,8 +39,10 @@ type Options struct {
 	CORSOrigins     []string
 	DatabaseURL     string // "": a fresh database
 	Keys            *secret.Keys
-	Idle            bool // do not run the background work
-	Debug           bool // log everything; token checks then take the long way
+	Idle            bool                 // do not run the background work
+	HTTPS           bool                 // as if people came by it
+	Elapsed         func() time.Duration // nil: no refusal is held back
+	Debug           bool                 // log everything; token checks then take the long way
 }
 
 // App is a running service.
@@ -106,6 +108,9 @@ func Start(t testing.TB, o Options) *App {
 	if err := a.Service.Claim(ctx); err != nil {
 		t.Fatalf("claim: %v", err)
 	}
+	if err := a.Service.Join(ctx); err != nil {
+		t.Fatalf("join: %v", err)
+	}
 	a.serve(t, o)
 	return a
 }
@@ -115,7 +120,9 @@ func (a *App) build(t testing.TB, o Options) {
 	policy := account.Policy{
 		TokenLifetime: 24 * time.Hour, TokenLifetimeRemembered: 30 * 24 * time.Hour, PasswordMinLength: 8,
 		PasswordBlocklist: true, UserTypes: []string{"ind", "org"}, PhoneRegion: "RU", RegistrationOpen: true,
-		AttemptsPerAccount: 10, AttemptsPerNetwork: 300, AttemptsRefill: time.Minute,
+		AttemptsPerAccount: 10, AttemptsPerNetwork: 300, AttemptsRefill: time.Minute, AttemptsMaxWait: time.Hour, AttemptsLimit: 100,
+		DeviceLifetime: 180 * 24 * time.Hour, RegistrationsPerNetwork: 100, RegistrationsRefill: time.Minute,
+		SessionMemory: 1 << 20, OfflineChecks: 5 * time.Minute,
 	}
 	if o.Policy != nil {
 		o.Policy(&policy)
@@ -124,13 +131,14 @@ func (a *App) build(t testing.TB, o Options) {
 	if cost == (secret.Argon2{}) {
 		cost = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
 	}
-	a.Hasher = secret.NewHasher(cost, or(o.HashWorkers, 2), or(o.HashQueue, 256))
+	a.Hasher = secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: or(o.HashWorkers, 2), Queue: or(o.HashQueue, 256)})
+	t.Cleanup(a.Hasher.Close)
 	level := slog.LevelInfo
 	if o.Debug {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewJSONHandler(a.Log, &slog.HandlerOptions{Level: level}))
-	a.Service = account.New(account.Options{DB: a.DB, Keys: a.Keys, Hasher: a.Hasher, Log: log, Now: a.Clock.Now, Policy: policy})
+	a.Service = account.New(account.Options{DB: a.DB, Keys: a.Keys, Hasher: a.Hasher, Log: log, Now: a.Clock.Now, Elapsed: o.Elapsed, Policy: policy})
 	zone, languages := o.Zone, o.Languages
 	if zone == nil {
 		zone = time.UTC
@@ -140,13 +148,13 @@ func (a *App) build(t testing.TB, o Options) {
 	}
 	ready := server.NewReadiness(a.Service.Ready)
 	face, err := api.New(api.Options{
-		Service: a.Service, Zone: zone, Languages: languages, Version: "test", Literals: o.Literals, Ready: ready.Check,
+		Service: a.Service, Zone: zone, Languages: languages, Version: "test", Literals: o.Literals, Ready: ready.Check, HTTPS: o.HTTPS,
 	})
 	if err != nil {
 		t.Fatalf("build api: %v", err)
 	}
 	a.Server, err = server.New(server.Options{
-		API: face, Log: log, Ready: ready, TrustedProxies: o.TrustedProxies, TrustedNetworks: o.TrustedNetworks,
+		API: face, Log: log, Ready: ready, HTTPS: o.HTTPS, TrustedProxies: o.TrustedProxies, TrustedNetworks: o.TrustedNetworks,
 		CORSOrigins: o.CORSOrigins, Collectors: a.Service.Collectors(),
 	})
 	if err != nil {

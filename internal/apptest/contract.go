@@ -71,7 +71,7 @@ func (c *contract) check(t testing.TB, r *http.Request, res *http.Response, body
 		checkEnvelope(t, r, body)
 		return
 	}
-	if len(body) == 0 { // the validator lets it pass
+	if len(body) == 0 && (res.StatusCode != http.StatusOK || r.URL.Path != "/auth/forward") { // the validator lets it pass
 		t.Errorf("%s %s → %d has no body", r.Method, r.URL.Path, res.StatusCode)
 	}
 	again := *res

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"propusk/internal/config"
+	"propusk/internal/secret"
 )
 
 // Version is the program's. A release sets it when it is linked.
@@ -36,8 +37,9 @@ type Streams struct {
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the service."`
 	Dev     devCmd     `cmd:"" help:"Run a throwaway instance on this machine alone: in memory, no token needed, weak passwords taken."`
-	User    userCmd    `cmd:"" help:"Look after users: add, list, show, role, disable, enable, delete."`
+	User    userCmd    `cmd:"" help:"Look after users: add, list, show, role, disable, enable, unlock, delete."`
 	Session sessionCmd `cmd:"" help:"Look after sessions: list, revoke."`
+	Key     keyCmd     `cmd:"" help:"Look after the keys of services: add, list, revoke."`
 	Config  configCmd  `cmd:"" help:"Look at the configuration: check."`
 	OpenAPI openapiCmd `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCmd `cmd:"" help:"Print the version."`
@@ -55,6 +57,9 @@ type helpShown struct{ code int }
 // Main runs the program with args (without its name) until it is done or ctx
 // ends, and gives the exit code.
 func Main(ctx context.Context, args []string, s Streams) (code int) {
+	if len(args) > 0 && args[0] == secret.WorkerArg { // which no person types, so no help shows it
+		return complain(s.Err, secret.ServeHashes(args[1:], s.In, s.Out))
+	}
 	var c commands
 	parser, err := kong.New(&c, kong.Name("propusk"), kong.Description(description), kong.Writers(s.Out, s.Err),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100}),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 
 	"propusk/internal/account"
@@ -19,11 +21,15 @@ import (
 type instance struct {
 	db      *db.DB
 	service *account.Service
+	hasher  *secret.Hasher
 	data    string // where everything is, for people
 	made    bool   // everything was made just now
 }
 
-func (i *instance) close() { _ = i.db.Close() }
+func (i *instance) close() {
+	i.hasher.Close()
+	_ = i.db.Close()
+}
 
 // open opens and migrates the database, reads the master key (on the very first
 // start it makes one), and builds the rules.
@@ -47,9 +53,9 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 	if err != nil {
 		return nil, err
 	}
-	cost := secret.Argon2{Memory: cfg.Argon2.Memory, Passes: cfg.Argon2.Passes, Threads: cfg.Argon2.Lanes}
+	hasher := newHasher(cfg, log)
 	service := account.New(account.Options{
-		DB: d, Keys: keys, Hasher: secret.NewHasher(cost, cfg.HashWorkers, cfg.HashQueue), Log: log, Now: now, Policy: policy(cfg),
+		DB: d, Keys: keys, Hasher: hasher, Log: log, Now: now, Elapsed: elapsed, Policy: policy(cfg),
 	})
 	if err := service.Claim(ctx); err != nil {
 		if errors.Is(err, account.ErrOtherKey) {
@@ -57,7 +63,34 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 		}
 		return nil, err
 	}
-	return &instance{db: d, service: service, data: whereabouts(cfg, made), made: made}, nil
+	return &instance{db: d, service: service, hasher: hasher, data: whereabouts(cfg, made), made: made}, nil
+}
+
+func newHasher(cfg config.Config, log *slog.Logger) *secret.Hasher {
+	o := secret.HasherOptions{
+		Cost:    secret.Argon2{Memory: cfg.Argon2.Memory, Passes: cfg.Argon2.Passes, Threads: cfg.Argon2.Lanes},
+		Workers: cfg.HashWorkers, Queue: cfg.HashQueue, MaxWait: cfg.HashWait, Log: log,
+	}
+	if cfg.Mode == config.Serve {
+		o.Command = thisProgram
+	}
+	return secret.NewHasher(o)
+}
+
+// thisProgram is this very program, also after an upgrade has put another into
+// its place. It gets nothing of the environment, which may hold secrets.
+func thisProgram() *exec.Cmd {
+	path := "/proc/self/exe"
+	if _, err := os.Stat(path); err != nil {
+		path, _ = os.Executable() // where there is no name either, the start fails, and says so
+	}
+	env := []string{}
+	for _, name := range []string{"GODEBUG", "GOTRACEBACK", "GORACE", "GOCOVERDIR"} { // the Go runtime's
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return &exec.Cmd{Path: path, Args: os.Args[:1:1], Env: env, Stderr: os.Stderr}
 }
 
 func policy(cfg config.Config) account.Policy {
@@ -66,6 +99,9 @@ func policy(cfg config.Config) account.Policy {
 		PasswordMinLength: cfg.PasswordMinLength, PasswordBlocklist: cfg.PasswordBlocklist,
 		UserTypes: cfg.UserTypes, PhoneRegion: cfg.PhoneRegion, RegistrationOpen: cfg.Registration == config.RegistrationOpen,
 		AttemptsPerAccount: cfg.AttemptsPerAccount, AttemptsPerNetwork: cfg.AttemptsPerNetwork, AttemptsRefill: cfg.AttemptsRefill,
+		AttemptsMaxWait: cfg.AttemptsMaxWait, AttemptsLimit: cfg.AttemptsLimit, DeviceLifetime: cfg.DeviceLifetime,
+		RegistrationsPerNetwork: cfg.RegistrationsPerNetwork, RegistrationsRefill: cfg.RegistrationsRefill,
+		SessionMemory: cfg.SessionMemory, OfflineChecks: cfg.OfflineChecks,
 	}
 	if cfg.Mode == config.Dev {
 		p.FirstUserID = seedUserID

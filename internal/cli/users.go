@@ -23,6 +23,7 @@ type userCmd struct {
 	Role    userRoleCmd    `cmd:"" help:"Give a user another role."`
 	Disable userDisableCmd `cmd:"" help:"Shut a user out; every session ends."`
 	Enable  userEnableCmd  `cmd:"" help:"Let a disabled user in again."`
+	Unlock  userUnlockCmd  `cmd:"" help:"Forget the wrong passwords that were tried on a user."`
 	Delete  userDeleteCmd  `cmd:"" help:"Erase a user and everything that belongs to the account."`
 }
 
@@ -214,6 +215,15 @@ type userEnableCmd struct{ named }
 func (c *userEnableCmd) Run(r *run) error {
 	return onUser(r, c.Flags, c.User, func(d *desk, u account.UserData) error {
 		return d.confirm(u, "is enabled; old sessions stay ended", d.service.EnableUser(d.ctx, d.as, u.ID))
+	})
+}
+
+type userUnlockCmd struct{ named }
+
+// Run forgets what was guessed at the user's password.
+func (c *userUnlockCmd) Run(r *run) error {
+	return onUser(r, c.Flags, c.User, func(d *desk, u account.UserData) error {
+		return d.confirm(u, "is unlocked", d.service.UnlockUser(d.ctx, d.as, u.ID))
 	})
 }
 

@@ -66,8 +66,9 @@ type Config struct {
 	PasswordMinLength int // characters
 	PasswordBlocklist bool
 	Argon2            Argon2
-	HashWorkers       int // passwords hashed at one time; at least 1
-	HashQueue         int // requests that may wait for a worker
+	HashWorkers       int           // passwords hashed at one time; at least 1
+	HashQueue         int           // requests that may wait for a worker
+	HashWait          time.Duration // the longest such wait
 
 	TokenLifetime           time.Duration // whole seconds
 	TokenLifetimeRemembered time.Duration // whole seconds, never below TokenLifetime
@@ -78,9 +79,18 @@ type Config struct {
 	SecondFactorLifetime time.Duration
 	SecondFactorIdle     time.Duration
 
+	SessionMemory int64         // bytes
+	OfflineChecks time.Duration // 0: none
+
 	AttemptsPerAccount int           // wrong passwords in a row before an account must wait
 	AttemptsPerNetwork int           // the same for one network, whatever the accounts
-	AttemptsRefill     time.Duration // time after which an account has one more attempt
+	AttemptsRefill     time.Duration // the first wait
+	AttemptsMaxWait    time.Duration // the longest
+	AttemptsLimit      int           // wrong passwords in a row that close an account to unknown devices; at most 100
+	DeviceLifetime     time.Duration // whole seconds
+
+	RegistrationsPerNetwork int
+	RegistrationsRefill     time.Duration // time after which a network has one more
 
 	LogLevel  slog.Level
 	LogFormat LogFormat

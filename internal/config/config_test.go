@@ -112,11 +112,17 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	if c.PasswordMinLength != 8 || !c.PasswordBlocklist || c.Argon2 != (config.Argon2{Memory: 19456, Passes: 2, Lanes: 1}) {
 		t.Errorf("passwords: %d %v %v", c.PasswordMinLength, c.PasswordBlocklist, c.Argon2)
 	}
-	if c.HashWorkers < 1 || c.HashQueue != 256 || c.ShutdownTimeout != 10*time.Second {
-		t.Errorf("work: %d %d %v", c.HashWorkers, c.HashQueue, c.ShutdownTimeout)
+	if c.HashWorkers < 1 || c.HashQueue != 256 || c.HashWait != 3*time.Second || c.ShutdownTimeout != 10*time.Second {
+		t.Errorf("work: %d %d %v %v", c.HashWorkers, c.HashQueue, c.HashWait, c.ShutdownTimeout)
 	}
 	if c.AttemptsPerAccount != 10 || c.AttemptsPerNetwork != 300 || c.AttemptsRefill != time.Minute {
 		t.Errorf("attempts: %d %d %v", c.AttemptsPerAccount, c.AttemptsPerNetwork, c.AttemptsRefill)
+	}
+	if c.AttemptsMaxWait != time.Hour || c.AttemptsLimit != 100 || c.DeviceLifetime != 180*24*time.Hour {
+		t.Errorf("attempts: %v %d %v", c.AttemptsMaxWait, c.AttemptsLimit, c.DeviceLifetime)
+	}
+	if c.RegistrationsPerNetwork != 100 || c.RegistrationsRefill != time.Minute || c.SessionMemory != 256<<20 || c.OfflineChecks != 5*time.Minute {
+		t.Errorf("registrations: %d %v; sessions: %d %v", c.RegistrationsPerNetwork, c.RegistrationsRefill, c.SessionMemory, c.OfflineChecks)
 	}
 	if c.Registration != config.RegistrationOpen || c.PhoneRegion != "RU" || c.TimeZone != time.UTC ||
 		!cmp.Equal(c.UserTypes, []string{"ind", "org"}) || !cmp.Equal(c.Languages, []string{"en", "ru"}) {

@@ -40,14 +40,23 @@ type Flags struct {
 	Argon2            *string `name:"argon2" placeholder:"m=…,t=…,p=…" group:"Passwords" help:"Cost of a password hash (Argon2id): memory in KiB, passes, lanes."`
 	HashWorkers       *string `name:"hash-workers" placeholder:"N" group:"Passwords" help:"Passwords hashed at one time; 0 is the number of CPUs."`
 	HashQueue         *string `name:"hash-queue" placeholder:"N" group:"Passwords" help:"Requests that may wait for a hash worker; more are told to come back later."`
+	HashWait          *string `name:"hash-wait" placeholder:"DURATION" group:"Passwords" help:"Longest wait for a hash worker; who would wait longer is told at once to come back later."`
 
 	TokenLifetime           *string `name:"token-lifetime" placeholder:"DURATION" group:"Sessions" help:"Life of a token."`
 	TokenLifetimeRemembered *string `name:"token-lifetime-remembered" placeholder:"DURATION" group:"Sessions" help:"Life of a token issued with remember_me."`
 	TokenIdle               *string `name:"token-idle" placeholder:"DURATION|none" group:"Sessions" help:"Time without use after which a token ends."`
+	SessionMemory           *string `name:"session-memory" placeholder:"SIZE" group:"Sessions" help:"Memory for sessions, some 160 bytes each; what has no room there is asked of the database."`
+	OfflineChecks           *string `name:"offline-checks" placeholder:"DURATION|none" group:"Sessions" help:"How long tokens are checked from memory while the database is away, by a process that has it to itself."`
 
 	AttemptsPerAccount *string `name:"attempts-per-account" placeholder:"N" group:"Throttling" help:"Wrong passwords in a row before an account must wait."`
 	AttemptsPerNetwork *string `name:"attempts-per-network" placeholder:"N" group:"Throttling" help:"Wrong passwords from one network before it must wait."`
-	AttemptsRefill     *string `name:"attempts-refill" placeholder:"DURATION" group:"Throttling" help:"Time after which an account has one more attempt."`
+	AttemptsRefill     *string `name:"attempts-refill" placeholder:"DURATION" group:"Throttling" help:"Wait after the last of them; it grows with the square of further ones."`
+	AttemptsMaxWait    *string `name:"attempts-max-wait" placeholder:"DURATION" group:"Throttling" help:"The longest wait between two attempts."`
+	AttemptsLimit      *string `name:"attempts-limit" placeholder:"N" group:"Throttling" help:"Wrong passwords in a row after which the right one counts from known devices only."`
+	DeviceLifetime     *string `name:"device-lifetime" placeholder:"DURATION" group:"Throttling" help:"For how long a login makes a device known."`
+
+	RegistrationsPerNetwork *string `name:"registrations-per-network" placeholder:"N" group:"Throttling" help:"Registrations from one network before it must wait."`
+	RegistrationsRefill     *string `name:"registrations-refill" placeholder:"DURATION" group:"Throttling" help:"Time after which a network has one registration more."`
 
 	LogLevel  *string `name:"log-level" placeholder:"LEVEL" group:"Logging" help:"debug, info, warn or error."`
 	LogFormat *string `name:"log-format" placeholder:"FORMAT" group:"Logging" help:"text, json, or auto: text on a terminal and json elsewhere."`

@@ -149,6 +149,30 @@ func parseIdle(text string) (time.Duration, error) {
 	return d, err
 }
 
+// parseOffline takes none as well: then nothing is checked without the database.
+func parseOffline(text string) (time.Duration, error) {
+	if text == "none" {
+		return 0, nil
+	}
+	return parseDuration(text)
+}
+
+// maxSize is more than any machine has that this will run on.
+const maxSize = 1 << 20 // MiB
+
+// parseSize reads a number of MiB or GiB.
+func parseSize(text string) (int64, error) {
+	for unit, mebibytes := range map[string]int64{"MiB": 1, "GiB": 1024} {
+		if digits, ok := strings.CutSuffix(text, unit); ok {
+			n, err := strconv.ParseInt(digits, 10, 32)
+			if err == nil && n >= 1 && n*mebibytes <= maxSize {
+				return n * mebibytes << 20, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s is not a size such as 256MiB or 1GiB", quote(text))
+}
+
 func parseZone(text string) (*time.Location, error) {
 	zone, err := time.LoadLocation(text)
 	if err != nil || text == "Local" { // which zone Local is depends on the machine

@@ -115,6 +115,7 @@ func TestEachSettingTakesWhatItShouldAndRefusesTheRest(t *testing.T) {
 		},
 		{setting: "hash-workers", good: []string{"0", "1", "1024"}, bad: []string{"-1", "1025", ""}},
 		{setting: "hash-queue", good: []string{"0", "65536"}, bad: []string{"-1", "65537"}},
+		{setting: "hash-wait", good: []string{"3s", "100ms", "1m"}, bad: []string{"", "0s", "-1s", "3", "none"}},
 		{setting: "token-lifetime", good: []string{"1s", "30d", "24h"}, bad: []string{"500ms", "1.5s", "0s", "none", "1d0.1s"}},
 		{setting: "token-lifetime-remembered", good: []string{"24h", "90d"}, bad: []string{"23h", "1ns", "none"}},
 		{setting: "token-idle", good: []string{"none", "15m", "7d"}, bad: []string{"", "0", "0s", "1ms", "never"}},

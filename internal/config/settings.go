@@ -82,6 +82,8 @@ var settings = []setting{
 		into: set(between(0, 1024), func(c *Config) *int { return &c.HashWorkers })},
 	{name: "hash-queue", normal: "256",
 		into: set(between(0, 65536), func(c *Config) *int { return &c.HashQueue })},
+	{name: "hash-wait", normal: "3s",
+		into: set(parseDuration, func(c *Config) *time.Duration { return &c.HashWait })},
 
 	{name: "token-lifetime", normal: "24h",
 		into: set(parseWholeSeconds, func(c *Config) *time.Duration { return &c.TokenLifetime })},
@@ -90,12 +92,28 @@ var settings = []setting{
 	{name: "token-idle", normal: "none",
 		into: set(parseIdle, func(c *Config) *time.Duration { return &c.TokenIdle })},
 
+	{name: "session-memory", normal: "256MiB",
+		into: set(parseSize, func(c *Config) *int64 { return &c.SessionMemory })},
+	{name: "offline-checks", normal: "5m",
+		into: set(parseOffline, func(c *Config) *time.Duration { return &c.OfflineChecks })},
+
 	{name: "attempts-per-account", normal: "10",
 		into: set(between(1, 1000), func(c *Config) *int { return &c.AttemptsPerAccount })},
 	{name: "attempts-per-network", normal: "300",
 		into: set(between(1, 1_000_000), func(c *Config) *int { return &c.AttemptsPerNetwork })},
 	{name: "attempts-refill", normal: "1m",
 		into: set(parseDuration, func(c *Config) *time.Duration { return &c.AttemptsRefill })},
+
+	{name: "attempts-max-wait", normal: "1h",
+		into: set(parseDuration, func(c *Config) *time.Duration { return &c.AttemptsMaxWait })},
+	{name: "attempts-limit", normal: "100",
+		into: set(between(1, 100), func(c *Config) *int { return &c.AttemptsLimit })},
+	{name: "device-lifetime", normal: "180d",
+		into: set(parseWholeSeconds, func(c *Config) *time.Duration { return &c.DeviceLifetime })},
+	{name: "registrations-per-network", normal: "100",
+		into: set(between(1, 1_000_000), func(c *Config) *int { return &c.RegistrationsPerNetwork })},
+	{name: "registrations-refill", normal: "1m",
+		into: set(parseDuration, func(c *Config) *time.Duration { return &c.RegistrationsRefill })},
 
 	{name: "log-level", normal: "info",
 		into: set(parseLevel, func(c *Config) *slog.Level { return &c.LogLevel })},

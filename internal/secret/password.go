@@ -7,9 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"propusk/internal/secret/argon2"
 )
@@ -17,6 +14,9 @@ import (
 const (
 	saltSize = 16
 	keySize  = 32
+	// maxHashed is the longest password that is hashed, in bytes: far beyond what
+	// a rule above this package lets through.
+	maxHashed = 16 << 10
 )
 
 // Argon2 are the cost parameters of Argon2id (RFC 9106).
@@ -26,56 +26,13 @@ type Argon2 struct {
 	Threads uint8 // lanes
 }
 
-// ErrBusy means that a password could not be hashed in time, because too many
-// others wait.
-var ErrBusy = errors.New("too many passwords wait to be hashed")
-
-// restAfter is how long the workers keep their memory when nobody logs in.
-const restAfter = 5 * time.Second
-
-// Hasher hashes passwords with Argon2id, on so many at once as it has workers:
-// each takes [Argon2.Memory] and a core, and more at once than cores only makes
-// all of them slower. Callers beyond that wait; beyond its queue they are
-// refused. A worker uses its memory again from hash to hash, and lets go of it
-// after a rest.
-type Hasher struct {
-	cost    Argon2
-	workers chan *argon2.Memory // those that are idle
-	waiting atomic.Int64
-	queue   int64
-	dummy   string
-	hashed  atomic.Int64
-
-	mu   sync.Mutex
-	rest *time.Timer // runs out when nothing has been hashed for restAfter
-}
-
-// NewHasher makes a pool of so many workers and places to wait.
-func NewHasher(cost Argon2, workers, queue int) *Hasher {
-	h := &Hasher{cost: cost, workers: make(chan *argon2.Memory, workers), queue: int64(queue)}
-	for range workers {
-		h.workers <- new(argon2.Memory)
-	}
-	// Nobody's password: a salt and a key that no hash was made of. Verifying
-	// against it costs what verifying against a real one does, and is never true.
-	var salt [saltSize]byte
-	var key [keySize]byte
-	_, _ = rand.Read(salt[:]) // never fails: crypto/rand ends the program instead
-	_, _ = rand.Read(key[:])
-	h.dummy = encode(cost, salt[:], key[:])
-	return h
-}
-
-// Cost gives the parameters of new hashes.
-func (h *Hasher) Cost() Argon2 { return h.cost }
-
 // Hash hashes the password into a PHC string
 // ($argon2id$v=19$m=…,t=…,p=…$salt$hash). It gives [ErrBusy] when there is no
 // place, or none in time.
-func (h *Hasher) Hash(ctx context.Context, password Text) (string, error) {
+func (h *Hasher) Hash(ctx context.Context, who Who, password Text) (string, error) {
 	var salt [saltSize]byte
 	_, _ = rand.Read(salt[:]) // never fails: crypto/rand ends the program instead
-	key, err := h.derive(ctx, password, salt[:], h.cost, keySize)
+	key, err := h.derive(ctx, who, call{cost: h.cost, salt: salt[:], password: password, size: keySize})
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +43,7 @@ func (h *Hasher) Hash(ctx context.Context, password Text) (string, error) {
 // whether its hash ought to be made anew because the parameters have changed.
 // With an empty phc (no user, or a user without a password) it does the same
 // work and tells false.
-func (h *Hasher) Verify(ctx context.Context, password Text, phc string) (ok, rehash bool, err error) {
+func (h *Hasher) Verify(ctx context.Context, who Who, password Text, phc string) (ok, rehash bool, err error) {
 	if phc == "" {
 		phc = h.dummy
 	}
@@ -94,92 +51,12 @@ func (h *Hasher) Verify(ctx context.Context, password Text, phc string) (ok, reh
 	if err != nil {
 		return false, false, err
 	}
-	got, err := h.derive(ctx, password, salt, cost, uint32(len(want))) //nolint:gosec // decode bounds it
+	got, err := h.derive(ctx, who, call{cost: cost, salt: salt, password: password, size: len(want)})
 	if err != nil {
 		return false, false, err
 	}
 	ok = subtle.ConstantTimeCompare(got, want) == 1
 	return ok, ok && (cost != h.cost || len(salt) != saltSize || len(want) != keySize), nil
-}
-
-// Stats tells how many wait now and how many hashes have been made.
-func (h *Hasher) Stats() (waiting, hashed int64) { return h.waiting.Load(), h.hashed.Load() }
-
-func (h *Hasher) derive(ctx context.Context, password Text, salt []byte, c Argon2, size uint32) ([]byte, error) {
-	m, err := h.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer h.leave(m, c)
-	h.hashed.Add(1)
-	return argon2.IDKey(m, []byte(password.Reveal()), salt, c.Passes, c.Memory, c.Threads, size), nil
-}
-
-// enter waits for an idle worker.
-func (h *Hasher) enter(ctx context.Context) (*argon2.Memory, error) {
-	if ctx.Err() != nil { // nobody waits for it any more
-		return nil, tooLate(ctx)
-	}
-	select {
-	case m := <-h.workers:
-		return m, nil
-	default:
-	}
-	if h.waiting.Add(1) > h.queue {
-		h.waiting.Add(-1)
-		return nil, ErrBusy
-	}
-	defer h.waiting.Add(-1)
-	select {
-	case m := <-h.workers:
-		return m, nil
-	case <-ctx.Done():
-		return nil, tooLate(ctx)
-	}
-}
-
-func tooLate(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return ErrBusy
-	}
-	return ctx.Err()
-}
-
-// leave makes the worker idle again. Unless somebody waits, whose hash would
-// overwrite it anyway, what the hash has left in its memory is wiped.
-func (h *Hasher) leave(m *argon2.Memory, c Argon2) {
-	switch {
-	case c.Memory > h.cost.Memory: // one costly hash of old must not keep its memory for good
-		m.Release()
-	case h.waiting.Load() == 0:
-		m.Wipe()
-	}
-	h.workers <- m
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.rest == nil {
-		h.rest = time.AfterFunc(restAfter, h.release)
-	} else {
-		h.rest.Reset(restAfter)
-	}
-}
-
-// release gives the memory of every idle worker back to the operating system.
-func (h *Hasher) release() {
-	var idle []*argon2.Memory
-	for len(idle) < cap(h.workers) {
-		select {
-		case m := <-h.workers:
-			m.Release()
-			idle = append(idle, m)
-			continue
-		default:
-		}
-		break
-	}
-	for _, m := range idle {
-		h.workers <- m
-	}
 }
 
 var b64 = base64.RawStdEncoding.Strict()
@@ -191,8 +68,14 @@ func encode(c Argon2, salt, key []byte) string {
 		argon2.Version, c.Memory, c.Passes, c.Threads, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
-// decode reads a PHC string. Bounds keep a row that somebody has tampered with
-// from costing more than the largest setting would.
+// allowed are bounds that keep a row that somebody has tampered with from costing
+// more than the largest setting would.
+func (c Argon2) allowed(salt, key int) bool {
+	return c.Threads >= 1 && c.Memory >= 8*uint32(c.Threads) && c.Memory <= 4<<20 && c.Passes >= 1 && c.Passes <= 64 &&
+		salt >= 8 && salt <= 64 && key >= 16 && key <= 64
+}
+
+// decode reads a PHC string.
 func decode(phc string) (c Argon2, salt, key []byte, err error) {
 	bad := errors.New("stored password hash cannot be read")
 	var version int
@@ -210,8 +93,7 @@ func decode(phc string) (c Argon2, salt, key []byte, err error) {
 	if key, err = b64.DecodeString(k); err != nil {
 		return c, nil, nil, bad
 	}
-	if c.Memory < 8*uint32(c.Threads) || c.Memory > 4<<20 || c.Passes < 1 || c.Passes > 64 || c.Threads < 1 ||
-		len(salt) < 8 || len(salt) > 64 || len(key) < 16 || len(key) > 64 || encode(c, salt, key) != phc {
+	if !c.allowed(len(salt), len(key)) || encode(c, salt, key) != phc {
 		return c, nil, nil, bad
 	}
 	return c, salt, key, nil

@@ -18,9 +18,17 @@ import (
 // cheapest is the least that Argon2id allows.
 var cheapest = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
 
+// pool is one that hashes in this process.
+func pool(t testing.TB, cost secret.Argon2, workers, queue int) *secret.Hasher {
+	t.Helper()
+	h := secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: workers, Queue: queue})
+	t.Cleanup(h.Close)
+	return h
+}
+
 func hash(t testing.TB, h *secret.Hasher, password string) string {
 	t.Helper()
-	phc, err := h.Hash(t.Context(), secret.NewText(password))
+	phc, err := h.Hash(t.Context(), secret.Who{}, secret.NewText(password))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +37,7 @@ func hash(t testing.TB, h *secret.Hasher, password string) string {
 
 func verify(t testing.TB, h *secret.Hasher, password, phc string) (ok, rehash bool) {
 	t.Helper()
-	ok, rehash, err := h.Verify(t.Context(), secret.NewText(password), phc)
+	ok, rehash, err := h.Verify(t.Context(), secret.Who{}, secret.NewText(password), phc)
 	if err != nil {
 		t.Fatalf("verify against %s: %v", phc, err)
 	}
@@ -57,7 +65,7 @@ var reference = map[string]string{
 }
 
 func TestHashesOfTheReferenceImplementationVerify(t *testing.T) {
-	h := secret.NewHasher(cheapest, 1, 0)
+	h := pool(t, cheapest, 1, 0)
 	for password, phc := range reference {
 		if ok, rehash := verify(t, h, password, phc); !ok || !rehash {
 			t.Errorf("%.30q of %d bytes: ok %t, rehash %t", password, len(password), ok, rehash)
@@ -72,7 +80,7 @@ func TestHashesOfTheReferenceImplementationVerify(t *testing.T) {
 
 func TestHashIsAPHCStringWithASaltOfItsOwn(t *testing.T) {
 	form := regexp.MustCompile(`^\$argon2id\$v=19\$m=16,t=2,p=1\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$`)
-	h := secret.NewHasher(secret.Argon2{Memory: 16, Passes: 2, Threads: 1}, 1, 0)
+	h := pool(t, secret.Argon2{Memory: 16, Passes: 2, Threads: 1}, 1, 0)
 	salts, keys := map[string]bool{}, map[string]bool{}
 	for range 100 {
 		phc := hash(t, h, plain)
@@ -92,7 +100,7 @@ func TestHashIsAPHCStringWithASaltOfItsOwn(t *testing.T) {
 
 // bcrypt would stop at 72 bytes, others at 128 or 255, or at a NUL.
 func TestEveryByteOfAPasswordCounts(t *testing.T) {
-	h := secret.NewHasher(cheapest, 1, 0)
+	h := pool(t, cheapest, 1, 0)
 	for _, n := range []int{1, 8, 71, 72, 73, 127, 128, 129, 254, 255, 256, 257, 1024} {
 		password := alphabet(n)
 		phc := hash(t, h, password)
@@ -116,8 +124,8 @@ func TestHashOfAnotherCostIsToBeMadeAnew(t *testing.T) {
 		{Memory: 16, Passes: 2, Threads: 2}, {Memory: 64, Passes: 2, Threads: 2}, {Memory: 32, Passes: 1, Threads: 2},
 		{Memory: 32, Passes: 3, Threads: 2}, {Memory: 32, Passes: 2, Threads: 1}, {Memory: 32, Passes: 2, Threads: 4}, now,
 	} {
-		phc := hash(t, secret.NewHasher(then, 1, 0), plain)
-		h := secret.NewHasher(now, 1, 0)
+		phc := hash(t, pool(t, then, 1, 0), plain)
+		h := pool(t, now, 1, 0)
 		if ok, rehash := verify(t, h, plain, phc); !ok || rehash != (then != now) {
 			t.Errorf("of %+v: ok %t, rehash %t", then, ok, rehash)
 		}
@@ -132,7 +140,7 @@ func TestHashOfAnotherCostIsToBeMadeAnew(t *testing.T) {
 
 func TestNoHashIsNeverTrueAndCostsTheSame(t *testing.T) {
 	cost := secret.Argon2{Memory: 16 << 10, Passes: 2, Threads: 1}
-	h := secret.NewHasher(cost, 1, 0)
+	h := pool(t, cost, 1, 0)
 	phc := hash(t, h, plain)
 	fastest := map[string]time.Duration{phc: time.Hour, "": time.Hour}
 	for range 20 { // what else the machine does can only add
@@ -159,7 +167,7 @@ func TestNoHashIsNeverTrueAndCostsTheSame(t *testing.T) {
 func TestTamperedHashIsRefusedAndNotTried(t *testing.T) {
 	const salt, key = "c2FsdHNhbHRzYWx0c2FsdA", "08SGGcDJOWTOHrI9opI1oxYYPVyI3Xbz6vQjWzSpV7w"
 	b64 := base64.RawStdEncoding.EncodeToString
-	h := secret.NewHasher(cheapest, 1, 0)
+	h := pool(t, cheapest, 1, 0)
 	for name, phc := range map[string]string{
 		"no PHC":             "hunter2",
 		"nothing but dollar": "$$$$$",
@@ -204,7 +212,7 @@ func TestTamperedHashIsRefusedAndNotTried(t *testing.T) {
 		"very much":          "$argon2id$v=19$m=64,t=2,p=1$" + strings.Repeat("A", 1<<20) + "$" + key,
 	} {
 		_, before := h.Stats()
-		ok, rehash, err := h.Verify(t.Context(), secret.NewText("correct horse battery staple"), phc)
+		ok, rehash, err := h.Verify(t.Context(), secret.Who{}, secret.NewText("correct horse battery staple"), phc)
 		if _, after := h.Stats(); ok || rehash || err == nil || errors.Is(err, secret.ErrBusy) || after != before {
 			t.Errorf("%s: ok %t, rehash %t, %v, %d hashes", name, ok, rehash, err, after-before)
 		}
@@ -214,7 +222,7 @@ func TestTamperedHashIsRefusedAndNotTried(t *testing.T) {
 	}
 	whole := "$argon2id$v=19$m=64,t=2,p=1$" + salt + "$" + key
 	for i := range whole {
-		ok, _, _ := h.Verify(t.Context(), secret.NewText("correct horse battery staple"), whole[:i])
+		ok, _, _ := h.Verify(t.Context(), secret.Who{}, secret.NewText("correct horse battery staple"), whole[:i])
 		if ok && i > 0 {
 			t.Errorf("the first %d characters verify", i)
 		}
@@ -234,7 +242,7 @@ func busy(t *testing.T, h *secret.Hasher, workers int) (wait func()) {
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
-			if _, _, err := h.Verify(context.WithoutCancel(t.Context()), secret.NewText(plain), slow()); err != nil {
+			if _, _, err := h.Verify(context.WithoutCancel(t.Context()), secret.Who{}, secret.NewText(plain), slow()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -264,14 +272,14 @@ func atWork() int {
 
 func TestNoMorePasswordsAreHashedAtOnceThanThereAreWorkers(t *testing.T) {
 	const workers, callers = 2, 8
-	h := secret.NewHasher(secret.Argon2{Memory: 32 << 10, Passes: 6, Threads: 1}, workers, callers)
+	h := pool(t, secret.Argon2{Memory: 32 << 10, Passes: 6, Threads: 1}, workers, callers)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		var all sync.WaitGroup
 		for range callers {
 			all.Go(func() {
-				if _, err := h.Hash(t.Context(), secret.NewText(plain)); err != nil {
+				if _, err := h.Hash(t.Context(), secret.Who{}, secret.NewText(plain)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -296,12 +304,12 @@ func TestNoMorePasswordsAreHashedAtOnceThanThereAreWorkers(t *testing.T) {
 }
 
 func TestWhoFindsTheQueueFullIsRefusedAtOnce(t *testing.T) {
-	h := secret.NewHasher(cheapest, 1, 2)
+	h := pool(t, cheapest, 1, 2)
 	wait := busy(t, h, 1)
 	var queued sync.WaitGroup
 	for range 2 {
 		queued.Go(func() {
-			if _, err := h.Hash(t.Context(), secret.NewText(plain)); err != nil {
+			if _, err := h.Hash(t.Context(), secret.Who{}, secret.NewText(plain)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -311,10 +319,10 @@ func TestWhoFindsTheQueueFullIsRefusedAtOnce(t *testing.T) {
 		return waiting == 2
 	})
 	for range 10 {
-		if _, err := h.Hash(t.Context(), secret.NewText(plain)); !errors.Is(err, secret.ErrBusy) {
+		if _, err := h.Hash(t.Context(), secret.Who{}, secret.NewText(plain)); !errors.Is(err, secret.ErrBusy) {
 			t.Errorf("Hash with a full queue: %v", err)
 		}
-		if ok, _, err := h.Verify(t.Context(), secret.NewText(plain), ""); ok || !errors.Is(err, secret.ErrBusy) {
+		if ok, _, err := h.Verify(t.Context(), secret.Who{}, secret.NewText(plain), ""); ok || !errors.Is(err, secret.ErrBusy) {
 			t.Errorf("Verify with a full queue: %t, %v", ok, err)
 		}
 	}
@@ -332,7 +340,7 @@ func TestWhoFindsTheQueueFullIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestWhoseTimeRunsOutInTheQueueIsTold(t *testing.T) {
-	h := secret.NewHasher(cheapest, 1, 10)
+	h := pool(t, cheapest, 1, 10)
 	wait := busy(t, h, 1)
 	late, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -343,7 +351,7 @@ func TestWhoseTimeRunsOutInTheQueueIsTold(t *testing.T) {
 		ctx  context.Context
 		want error
 	}{{"late", late, secret.ErrBusy}, {"gone", gone, context.Canceled}} {
-		if _, err := h.Hash(c.ctx, secret.NewText(plain)); !errors.Is(err, c.want) {
+		if _, err := h.Hash(c.ctx, secret.Who{}, secret.NewText(plain)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
@@ -356,7 +364,7 @@ func TestWhoseTimeRunsOutInTheQueueIsTold(t *testing.T) {
 		ctx  context.Context
 		want error
 	}{{late, secret.ErrBusy}, {gone, context.Canceled}} {
-		if _, _, err := h.Verify(c.ctx, secret.NewText(plain), ""); !errors.Is(err, c.want) {
+		if _, _, err := h.Verify(c.ctx, secret.Who{}, secret.NewText(plain), ""); !errors.Is(err, c.want) {
 			t.Errorf("too late: %v", err)
 		}
 	}
@@ -374,11 +382,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add("")
 	f.Add("$argon2id$v=19$m=4294967295,t=4294967295,p=255$c2FsdHNhbHRzYWx0c2FsdA$08SGGcDJOWTOHrI9opI1oxYYPVyI3Xbz6vQjWzSpV7w")
 	form := regexp.MustCompile(`^\$argon2id\$v=19\$m=([1-9]\d{0,6}),t=([1-9]\d?),p=([1-9]\d{0,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$`)
-	h := secret.NewHasher(cheapest, 1, 0)
+	h := pool(f, cheapest, 1, 0)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	f.Fuzz(func(t *testing.T, phc string) {
-		ok, rehash, err := h.Verify(gone, secret.NewText(plain), phc)
+		ok, rehash, err := h.Verify(gone, secret.Who{}, secret.NewText(plain), phc)
 		if ok || rehash || err == nil {
 			t.Fatalf("%q: ok %t, rehash %t, %v", phc, ok, rehash, err)
 		}

@@ -79,39 +79,19 @@ func NewToken() Text {
 }
 
 // NewID makes a random version 4 UUID in canonical form.
-func NewID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return formatUUID(b)
-}
-
-func formatUUID(b [16]byte) string {
-	var s [36]byte
-	hex.Encode(s[0:8], b[0:4])
-	s[8] = '-'
-	hex.Encode(s[9:13], b[4:6])
-	s[13] = '-'
-	hex.Encode(s[14:18], b[6:8])
-	s[18] = '-'
-	hex.Encode(s[19:23], b[8:10])
-	s[23] = '-'
-	hex.Encode(s[24:36], b[10:16])
-	return string(s[:])
-}
+func NewID() string { return NewUUID().String() }
 
 // NewOrderedID makes a version 7 UUID (RFC 9562, section 5.7) of the instant ms,
 // in milliseconds since 1970: ids of later milliseconds sort later.
 func NewOrderedID(ms int64) string {
-	var b [16]byte
+	var b UUID
 	_, _ = rand.Read(b[6:]) // never fails: crypto/rand ends the program instead
 	for i := range 6 {
 		b[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // taking the bytes of it is the point
 	}
 	b[6] = b[6]&0x0f | 0x70
 	b[8] = b[8]&0x3f | 0x80
-	return formatUUID(b)
+	return b.String()
 }
 
 // IsCanonicalUUID tells whether s is a UUID in its canonical form: 36 characters,
@@ -136,3 +116,55 @@ func IsCanonicalUUID(s string) bool {
 	}
 	return true
 }
+
+// UUID is a UUID as bytes, where its text would take too much room.
+type UUID [16]byte
+
+// NewUUID makes a random version 4 UUID (RFC 9562, section 5.4).
+func NewUUID() UUID {
+	var b UUID
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return b
+}
+
+// ParseUUID reads the canonical form, and no other: see [IsCanonicalUUID].
+func ParseUUID(s string) (b UUID, ok bool) {
+	if !IsCanonicalUUID(s) {
+		return b, false
+	}
+	at := 0
+	for i := 0; i < len(s); i += 2 {
+		if s[i] == '-' {
+			i++
+		}
+		b[at] = nibble(s[i])<<4 | nibble(s[i+1])
+		at++
+	}
+	return b, true
+}
+
+// nibble needs a lower-case hexadecimal digit.
+func nibble(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+// Append appends the canonical form to dst.
+func (b UUID) Append(dst []byte) []byte {
+	dst = hex.AppendEncode(dst, b[0:4])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, b[4:6])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, b[6:8])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, b[8:10])
+	dst = append(dst, '-')
+	return hex.AppendEncode(dst, b[10:16])
+}
+
+// String gives the canonical form.
+func (b UUID) String() string { return string(b.Append(make([]byte, 0, 36))) }

@@ -18,12 +18,9 @@ import (
 	"text/template"
 
 	"github.com/go-json-experiment/json"
-	"go.uber.org/goleak"
 
 	"propusk/internal/secret"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const plain = "hunter2-Пароль"
 

@@ -34,6 +34,7 @@ type front struct {
 	headers  []header
 	seconds  *prometheus.HistogramVec
 	checks   prometheus.Observer // seconds of a token check that succeeds
+	forwards prometheus.Observer // the same for gateways
 	panics   prometheus.Counter
 	quick    bool // token checks may take the short way
 }
@@ -73,6 +74,7 @@ func newFront(o Options, reg *prometheus.Registry) (*front, error) {
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"route", "method", "status"})
 	f.checks = f.seconds.WithLabelValues(checkPath, http.MethodGet, "200")
+	f.forwards = f.seconds.WithLabelValues(forwardPath, http.MethodGet, "200")
 	f.panics = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "propusk", Name: "panics_total", Help: "Handlers that panicked."})
 	for _, c := range []prometheus.Collector{f.seconds, f.panics} {
 		if err := reg.Register(c); err != nil {
@@ -82,8 +84,12 @@ func newFront(o Options, reg *prometheus.Registry) (*front, error) {
 	return f, nil
 }
 
-// checkPath is the token check: of all routes the one that is asked most.
-const checkPath = "/auth/session"
+// The token check, for services and for gateways: of all routes those that are
+// asked most.
+const (
+	checkPath   = "/auth/session"
+	forwardPath = "/auth/forward"
+)
 
 //nolint:gochecknoglobals // values of headers, and room for answers
 var (
@@ -96,34 +102,53 @@ var (
 // check answers a token check that succeeds from memory. Anything else it
 // leaves to the long way, having done nothing.
 func (f *front) check(w http.ResponseWriter, r *http.Request, begun time.Time) bool {
-	buf := answers.Get().(*[]byte)
-	defer answers.Put(buf)
-	b, ok := f.o.API.AppendSession((*buf)[:0], r)
-	*buf = b
-	if !ok {
+	switch r.URL.Path {
+	case checkPath:
+		buf := answers.Get().(*[]byte)
+		defer answers.Put(buf)
+		b, ok := f.o.API.AppendSession((*buf)[:0], r)
+		*buf = b
+		if !ok {
+			return false
+		}
+		h := f.begin(w)
+		h["Content-Type"], h["Cache-Control"] = jsonType, noStore
+		_, _ = w.Write(b) //nolint:gosec // JSON, sent as JSON; whom the answer does not reach cannot be told
+		f.checks.Observe(time.Since(begun).Seconds())
+		return true
+	case forwardPath:
+		if !f.o.API.Forward(w.Header(), r) {
+			return false
+		}
+		f.begin(w)
+		w.WriteHeader(http.StatusOK)
+		f.forwards.Observe(time.Since(begun).Seconds())
+		return true
+	default:
 		return false
 	}
+}
+
+// begin sets what every answer has.
+func (f *front) begin(w http.ResponseWriter) http.Header {
 	h := w.Header()
-	for _, x := range f.headers {
-		h[x.name] = x.value
+	for i := range f.headers {
+		h[f.headers[i].name] = f.headers[i].value
 	}
 	h["X-Request-Id"] = []string{newRequestID()}
-	h["Content-Type"], h["Cache-Control"] = jsonType, noStore
 	f.o.Ready.dismiss(h)
-	_, _ = w.Write(b) //nolint:gosec // JSON, sent as JSON; whom the answer does not reach cannot be told
-	f.checks.Observe(time.Since(begun).Seconds())
-	return true
+	return h
 }
 
 // ServeHTTP implements [http.Handler].
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
-	if f.quick && r.URL.Path == checkPath && r.Method == http.MethodGet && f.check(w, r, begun) {
+	if f.quick && r.Method == http.MethodGet && f.check(w, r, begun) {
 		return
 	}
 	trace := &api.Trace{Route: "none"}
 	caller := account.Caller{
-		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(),
+		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(), Devices: api.DevicesOf(r),
 	}
 	if f.trusts(r, caller.IP) {
 		caller.Kind = account.Network
@@ -176,12 +201,12 @@ func (f *front) allowOrigin(w http.ResponseWriter, r *http.Request, origin strin
 		return false
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Expose-Headers", "ETag, Location, Retry-After, X-Request-Id, Idempotent-Replayed")
+	h.Set("Access-Control-Expose-Headers", "ETag, Location, Retry-After, X-Request-Id, Idempotent-Replayed, X-Device-Token")
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept-Language, If-Match, Idempotency-Key")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept-Language, If-Match, Idempotency-Key, X-Device-Token")
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true

@@ -1,0 +1,51 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"propusk/internal/account"
+)
+
+// deviceHeader carries the mark of a known device, for clients without cookies.
+const deviceHeader = "X-Device-Token"
+
+// The names of the cookies that carry marks: one for each account that was logged
+// in to. Over HTTPS no other host can set one of that name (RFC 6265bis, section
+// 4.1.3.2).
+const (
+	deviceCookiePrefix       = "propusk-device-"
+	secureDeviceCookiePrefix = "__Host-" + deviceCookiePrefix
+)
+
+func (a *API) deviceCookie(d account.Device) *http.Cookie {
+	c := &http.Cookie{
+		Name: deviceCookiePrefix + d.Name, Value: d.Mark.Reveal(), Path: "/", MaxAge: int(d.Lifetime.Seconds()),
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: a.https,
+	}
+	if a.https {
+		c.Name = secureDeviceCookiePrefix + d.Name
+	}
+	return c
+}
+
+// maxDevices is how many marks of one request are looked at.
+const maxDevices = 8
+
+// DevicesOf takes the marks of known devices from a request.
+func DevicesOf(r *http.Request) (marks []account.Secret) {
+	for _, v := range r.Header[deviceHeader] {
+		if len(marks) < maxDevices && v != "" {
+			marks = append(marks, account.NewSecret(v))
+		}
+	}
+	if len(r.Header["Cookie"]) == 0 {
+		return marks
+	}
+	for _, c := range r.Cookies() {
+		if len(marks) < maxDevices && strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), deviceCookiePrefix) {
+			marks = append(marks, account.NewSecret(c.Value))
+		}
+	}
+	return marks
+}
