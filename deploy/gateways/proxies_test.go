@@ -7,8 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -178,14 +180,23 @@ func haproxy(t *testing.T, l layout) *exec.Cmd {
 	return exec.Command(program(t, "haproxy"), "-db", "-f", ours)
 }
 
-// freePort finds one that nobody has. Somebody may take it before the gateway
-// does, which then fails, and says so.
+var ports atomic.Int64
+
+// freePort finds one that nobody has, below those that the system gives to
+// connections going out: of these the tests make many, and one of them could
+// have the number by the time that somebody wants to listen there.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, many = 20_000, 12_000
+	for range 100 {
+		port := first + (int64(os.Getpid())*100+ports.Add(1))%many
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.FormatInt(port, 10)))
+		if err != nil {
+			continue // somebody's
+		}
+		defer l.Close() //nolint:errcheck // it had nothing but its number
+		return l.Addr().String()
 	}
-	defer l.Close() //nolint:errcheck // it had nothing but its number
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }

@@ -3,19 +3,21 @@ package gateways_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"propusk/internal/account"
+	"propusk/internal/apptest"
 )
 
 // person is somebody with a live token.
@@ -32,71 +34,32 @@ type service struct {
 	revoke  func(t *testing.T, p person)
 }
 
-// newService is the one place that knows what stands behind the gateways: a
-// stand-in that answers as GET /auth/forward is specified.
-func newService(*testing.T) service {
-	s := &standIn{live: map[string]person{}}
-	return service{handler: s, issue: s.issue, revoke: s.revoke}
-}
-
-// standIn answers as Propusk does.
-type standIn struct {
-	mu   sync.Mutex
-	live map[string]person
-}
-
-func (s *standIn) issue(_ *testing.T, role string) person {
-	p := person{token: rand.Text(), id: "u-" + rand.Text(), role: role, session: "s-" + rand.Text()}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.live[p.token] = p
-	return p
-}
-
-func (s *standIn) revoke(_ *testing.T, p person) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.live, p.token)
-}
-
-func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/auth/forward" {
-		refuse(w, http.StatusNotFound, "not_found")
-		return
+// newService is the one place that knows what stands behind the gateways: the
+// whole service, on SQLite.
+func newService(t *testing.T) service {
+	app := apptest.Start(t, apptest.Options{
+		DatabaseURL:    apptest.SQLiteURL(t),
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+		Policy:         func(p *account.Policy) { p.RegistrationsPerNetwork = 10_000 },
+	})
+	operator := account.Caller{Kind: account.Operator}
+	return service{
+		handler: app.Server.Handler(),
+		issue: func(t *testing.T, role string) person {
+			t.Helper()
+			p := app.NewPerson(t)
+			if err := app.Service.SetRole(t.Context(), operator, p.ID, role); err != nil {
+				t.Fatal(err)
+			}
+			p.Login(t, app.Client) // a role that was taken or given ends what was there
+			session := p.Do(t, "GET", "/auth/session", nil).Want(t, http.StatusOK).Text("session_id")
+			return person{token: p.Token, id: p.ID, role: role, session: session}
+		},
+		revoke: func(t *testing.T, p person) {
+			t.Helper()
+			app.As(p.token).Do(t, "POST", "/auth/logout", nil).Want(t, http.StatusOK)
+		},
 	}
-	given := r.Header.Values("Authorization")
-	if len(given) == 0 {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="propusk"`)
-		refuse(w, http.StatusUnauthorized, "token_required")
-		return
-	}
-	token, bearer := strings.CutPrefix(given[0], "Bearer ")
-	s.mu.Lock()
-	p, live := s.live[token]
-	s.mu.Unlock()
-	roles := r.URL.Query()["role"]
-	switch {
-	case len(given) > 1, !bearer, !live:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="propusk", error="invalid_token"`)
-		refuse(w, http.StatusUnauthorized, "token_invalid")
-	case len(roles) > 0 && !slices.Contains(roles, p.role):
-		refuse(w, http.StatusForbidden, "forbidden")
-	default:
-		h := w.Header()
-		h.Set("X-User-Id", p.id)
-		h.Set("X-User-Role", p.role)
-		h.Set("X-Session-Id", p.session)
-		h.Set("Cache-Control", "max-age=1, must-revalidate")
-		h.Set("Vary", "Authorization, Cookie")
-		h.Set("Content-Length", "0")
-	}
-}
-
-func refuse(w http.ResponseWriter, status int, code string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `{"status":"fail","data":{"code":%q,"message":"From Propusk."}}`, code)
 }
 
 // question is what Propusk was asked.
@@ -147,7 +110,9 @@ func (p *propusk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	if p.unable.Load() {
 		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "unavailable")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"status":"error","code":"unavailable","message":"From Propusk.","data":{}}`)
 		return
 	}
 	p.handler.ServeHTTP(w, r)
