@@ -132,7 +132,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	o.starts, o.logins, o.idle = 10, 1000, 10*time.Second
 	o.sessions, o.users, o.settle = 1_000_000, 200_000, 30*time.Second
 	if *quick {
-		o.sessions, o.users, o.settle = 50_000, 10_000, 2*time.Second
+		o.sessions, o.users, o.settle = 50_000, 10_000, 7*time.Second // the hashing pool rests after five
 		o.check, o.checkConns = rounds{3, 200 * time.Millisecond}, []int{1, 64}
 		o.hash, o.hashConns = rounds{1, time.Second}, []int{4}
 		o.starts, o.logins, o.idle = 3, 100, 2*time.Second

@@ -35,9 +35,9 @@ check() {
 	missing=() reasons=''
 	need postgresql 'the tests run on PostgreSQL too (or on a server of yours, if PROPUSK_TEST_POSTGRES holds its postgres:// URL)' has_postgres
 	need 'gcc libc6-dev' 'the race detector needs a C compiler' compiles
-	need nginx-light 'the configurations for gateways are run in the real ones' has nginx
-	need caddy 'the same' has caddy
-	need haproxy 'the same' has haproxy
+	need nginx-light 'its configuration in deploy/gateways is run in it' has nginx
+	need caddy 'its configuration in deploy/gateways is run in it' has caddy
+	need haproxy 'its configuration in deploy/gateways is run in it' has haproxy
 	need curl 'a test runs the lines of the README' command -v curl
 	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
 		need strace 'some tests watch what the program asks of the system' command -v strace
