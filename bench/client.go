@@ -33,18 +33,25 @@ func dial(ctx context.Context, addr string) (*conn, error) {
 
 // do sends a request and reads its answer. The body is valid until the next do.
 func (c *conn) do(request []byte) (status int, body []byte, err error) {
+	return c.doKeeping(request, nil)
+}
+
+// doKeeping is do for answers that say in a header what others say in their
+// body: its line, name and all, is put before the body.
+func (c *conn) doKeeping(request, header []byte) (status int, body []byte, err error) {
 	if _, err := c.Write(request); err != nil {
 		return 0, nil, err
 	}
-	status, c.body, err = readAnswer(c.r, c.body[:0])
+	status, c.body, err = readAnswer(c.r, c.body[:0], header)
 	return status, c.body, err
 }
 
 var contentLength = []byte("content-length:")
 
 // readAnswer reads one answer that says its length, and appends its body to
-// buf. Of the headers it looks at nothing else.
-func readAnswer(r *bufio.Reader, buf []byte) (status int, body []byte, err error) {
+// buf, and before that the line of the header keep, a name with its colon, where
+// one is given. Of the headers it looks at nothing else.
+func readAnswer(r *bufio.Reader, buf, keep []byte) (status int, body []byte, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return 0, buf, fmt.Errorf("status line: %w", err)
@@ -60,6 +67,9 @@ func readAnswer(r *bufio.Reader, buf []byte) (status int, body []byte, err error
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
 			break
+		}
+		if len(keep) > 0 && bytes.HasPrefix(line, keep) {
+			buf = append(buf, line...)
 		}
 		if len(line) > len(contentLength) && (line[0] == 'C' || line[0] == 'c') && bytes.EqualFold(line[:len(contentLength)], contentLength) {
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(contentLength):]))); err != nil {

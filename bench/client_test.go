@@ -31,12 +31,21 @@ func TestReadAnswer(t *testing.T) {
 				bufio.NewReaderSize(strings.NewReader(c.text), 4096),
 				bufio.NewReaderSize(iotest.OneByteReader(strings.NewReader(c.text)), 4096),
 			} {
-				status, body, err := readAnswer(r, nil)
+				status, body, err := readAnswer(r, nil, nil)
 				if err != nil || status != c.status || string(body) != c.body {
 					t.Errorf("got %d, %d bytes, %v; want %d, %d bytes", status, len(body), err, c.status, len(c.body))
 				}
 			}
 		})
+	}
+}
+
+// An answer without a body can say whose it is in a header.
+func TestReadAnswerKeepsTheLineOfAHeader(t *testing.T) {
+	const text = "HTTP/1.1 200 OK\r\nX-User-Identity: you\r\nX-User-Id: me\r\nContent-Length: 0\r\n\r\n"
+	status, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil, []byte("X-User-Id:"))
+	if err != nil || status != 200 || string(body) != "X-User-Id: me" {
+		t.Errorf("got %d, %q, %v", status, body, err)
 	}
 }
 
@@ -54,7 +63,7 @@ func TestReadAnswerRefusesWhatItCannotRead(t *testing.T) {
 		"cut in body":   "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
 		"endless title": "HTTP/1.1 200 " + strings.Repeat("x", 5000),
 	} {
-		if status, body, err := readAnswer(bufio.NewReaderSize(strings.NewReader(text), 4096), nil); err == nil {
+		if status, body, err := readAnswer(bufio.NewReaderSize(strings.NewReader(text), 4096), nil, nil); err == nil {
 			t.Errorf("%s: read %d %q", name, status, body)
 		}
 	}

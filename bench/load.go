@@ -14,6 +14,7 @@ type call struct {
 	request []byte
 	status  int
 	want    []byte
+	header  []byte // whose line holds it, with its colon; nil: the body does
 }
 
 // target is one server and what is asked of it. next must be safe for
@@ -115,7 +116,7 @@ func (l *load) drive(i int, begun time.Time, d time.Duration, r *result) {
 	_ = c.SetDeadline(end.Add(patience)) // fails only on a closed connection, which do notices too
 	for asked.Before(end) {
 		call := l.next(i)
-		status, body, err := c.do(call.request)
+		status, body, err := c.doKeeping(call.request, call.header)
 		now := time.Now()
 		if err != nil {
 			r.wrong++

@@ -93,15 +93,41 @@ func TestComparedTakesTheRatioOfNeighbours(t *testing.T) {
 		}
 		return s
 	}
-	c := compared(partSession, 16, 0.6, at(50, 10, 60), at(100, 20, 100))
+	c := compared(partSession, bareServer, 16, 0.6, at(50, 10, 60), at(100, 20, 100))
 	if c.Ratio != (sample{Median: .5, Min: .5, Max: .6}) || c.Met == nil || *c.Met {
 		t.Errorf("ratio %+v, met %v", c.Ratio, c.Met)
 	}
-	if c := compared(partSession, 16, 0.5, at(50), at(100)); !*c.Met {
+	if c := compared(partSession, bareServer, 16, 0.5, at(50), at(100)); !*c.Met {
 		t.Error("a goal that is just met counts as missed")
 	}
-	if c := compared(partUser, 16, 0, at(50), at(100)); c.Met != nil {
+	if c := compared(partUser, bareServer, 16, 0, at(50), at(100)); c.Met != nil {
 		t.Error("a verdict without a goal")
+	}
+}
+
+// The median latency is judged on the ratios of neighbouring rounds too.
+func TestLatencyIsJudgedByTheMedianOfTheRatios(t *testing.T) {
+	at := func(each ...time.Duration) (s series) {
+		for _, d := range each {
+			r := result{done: 1, elapsed: time.Second}
+			r.latencies.add(d)
+			s.rounds = append(s.rounds, r)
+		}
+		return s
+	}
+	ours, peer := at(110*time.Microsecond, 300*time.Microsecond, 115*time.Microsecond), at(100*time.Microsecond, 100*time.Microsecond, 100*time.Microsecond)
+	c := compared(partSession, bareServer, 1, .9, ours, peer)
+	if c.Latency != nil {
+		t.Error("a verdict that nobody asked for")
+	}
+	if c = c.withLatency(1.2); !*c.LatencyMet || c.Latency.Max < 2.5 {
+		t.Errorf("%+v, met %v", *c.Latency, *c.LatencyMet)
+	}
+	if c = c.withLatency(1.05); *c.LatencyMet {
+		t.Errorf("%+v is met", *c.Latency)
+	}
+	if c = compared(partSession, bareServer, 1, .9, series{}, series{}).withLatency(1.2); *c.LatencyMet {
+		t.Error("nothing measured, and met")
 	}
 }
 
@@ -151,14 +177,20 @@ func TestBareServerGivesTheSameAnswer(t *testing.T) {
 
 func TestBareHashingCountsWhatItDid(t *testing.T) {
 	var out strings.Builder
-	if err := hashBare([]string{"m=64,t=1,p=1"}, strings.NewReader("5ms\n5ms\n"), &out); err != nil {
-		t.Fatal(err)
+	for _, whose := range []string{ownHash, cryptoHash} {
+		out.Reset()
+		if err := hashBare([]string{whose, "m=64,t=1,p=1"}, strings.NewReader("5ms\n5ms\n"), &out); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(out.String(), "\n"); n != 2 {
+			t.Errorf("%d answers to 2 questions: %q", n, out.String())
+		}
+		done, elapsed := hashFor(whose, cost{64, 1, 1}, 5*time.Millisecond, 2)
+		if done < 2 || elapsed < 5*time.Millisecond {
+			t.Errorf("%d hashes in %v", done, elapsed)
+		}
 	}
-	if n := strings.Count(out.String(), "\n"); n != 2 {
-		t.Errorf("%d answers to 2 questions: %q", n, out.String())
-	}
-	done, elapsed := hashFor(cost{64, 1, 1}, 5*time.Millisecond, 2)
-	if done < 2 || elapsed < 5*time.Millisecond {
-		t.Errorf("%d hashes in %v", done, elapsed)
+	if err := hashBare([]string{"m=64,t=1,p=1"}, strings.NewReader(""), &out); err == nil {
+		t.Error("nobody's hash was made")
 	}
 }

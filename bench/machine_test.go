@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +42,34 @@ func TestParseMemory(t *testing.T) {
 		if _, err := parseMemory(bad); err == nil {
 			t.Errorf("%q was read", bad)
 		}
+	}
+}
+
+func TestChildrenCountWithTheirParent(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no /proc here, and no figure of it either")
+	}
+	alone, err := memoryOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}()
+	if children := childrenOf(os.Getpid()); !slices.Equal(children, []int{child.Process.Pid}) {
+		t.Fatalf("children %v, want %d", children, child.Process.Pid)
+	}
+	one, err := memoryOfOne(child.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if both, err := memoryOf(os.Getpid()); err != nil || both.Peak < alone.Peak+one.Peak-one.File {
+		t.Errorf("%+v with the child's %+v, %+v without; %v", both, one, alone, err)
 	}
 }
 
@@ -87,7 +119,7 @@ func TestReportSaysWhatWasMissedAndWhatWasWrong(t *testing.T) {
 			figure{Part: partStart, Name: "first answer", Unit: "ms", Goal: 50}.of([]float64{70, 60, 90}).judged(),
 			figure{Part: partMemory, Name: "at rest", Value: 30, Unit: "MiB", Goal: 35}.judged(),
 		},
-		Comparisons: []comparison{{Part: partSession, Conns: 16, Ratio: sample{.41, .4, .5}, Wrong: 3, Complaint: "answer 401", Goal: .6, Met: &missed}},
+		Comparisons: []comparison{{Part: partSession, Beside: bareServer, Conns: 16, Ratio: sample{.41, .4, .5}, Wrong: 3, Complaint: "answer 401", Goal: .6, Met: &missed}},
 	}
 	var out bytes.Buffer
 	if err := r.write(&out); err != nil {

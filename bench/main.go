@@ -1,8 +1,9 @@
 // Command bench measures the program against what the machine under it can do,
-// in one run and side by side: token checks beside a bare net/http server that
-// answers the same bytes, registrations and logins beside bare password
-// hashing, memory at rest, and the time to the first answer. Ratios survive a
-// change of machine; absolute figures drift by a third between hours.
+// in one run and side by side: the token checks of services and of gateways
+// beside a bare net/http server that answers the same bytes, the same with a
+// million live sessions, registrations and logins beside bare password hashing,
+// memory at rest, and the time to the first answer. Ratios survive a change of
+// machine; absolute figures drift by a third between hours.
 //
 // It builds the program, runs it as an operator would (a fresh directory, every
 // default, the log in a file), speaks to it over loopback only, and leaves
@@ -11,11 +12,12 @@
 //	main.go     the command line
 //	run.go      what is measured, in which order
 //	program.go  building, starting and stopping the program; place.go where its data is
-//	peers.go    the two it is held against, in processes of their own
+//	peers.go    those it is held against, in processes of their own
 //	client.go   HTTP/1.1 with little work, so that the client is not the limit
 //	load.go     rounds of load, and two loads in turns
 //	people.go   registering users, logging them in
 //	rest.go     memory at rest, time to the first answer
+//	million.go  very many live sessions; seed.go puts them into the database
 //	machine.go  what the machine is, and what else it does meanwhile
 //	stats.go    medians, spreads, latencies
 //	report.go   tables and JSON
@@ -70,12 +72,14 @@ const (
 	partStart    = "start"
 	partMemory   = "memory"
 	partSession  = "session"
+	partForward  = "forward"
 	partUser     = "user"
+	partMillion  = "million"
 	partRegister = "register"
 	partLogin    = "login"
 )
 
-var parts = []string{partStart, partMemory, partSession, partUser, partRegister, partLogin}
+var parts = []string{partStart, partMemory, partSession, partForward, partUser, partMillion, partRegister, partLogin}
 
 // options are what the command line says.
 type options struct {
@@ -94,6 +98,9 @@ type options struct {
 	starts     int
 	logins     int           // before the second look at memory
 	idle       time.Duration // after them
+	sessions   int           // of the part million, and of how many users
+	users      int
+	settle     time.Duration // before its memory is looked at
 }
 
 // rounds is how often and how long each side is loaded at each number of
@@ -123,7 +130,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	o.check, o.checkConns = rounds{*n, *round}, []int{1, 16, 64, 256}
 	o.hash, o.hashConns = rounds{3, 1200 * time.Millisecond}, []int{2, 4, 16}
 	o.starts, o.logins, o.idle = 10, 1000, 10*time.Second
+	o.sessions, o.users, o.settle = 1_000_000, 200_000, 30*time.Second
 	if *quick {
+		o.sessions, o.users, o.settle = 50_000, 10_000, 7*time.Second // the hashing pool rests after five
 		o.check, o.checkConns = rounds{3, 200 * time.Millisecond}, []int{1, 64}
 		o.hash, o.hashConns = rounds{1, time.Second}, []int{4}
 		o.starts, o.logins, o.idle = 3, 100, 2*time.Second

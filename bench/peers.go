@@ -18,7 +18,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/argon2"
+	crypto "golang.org/x/crypto/argon2"
+
+	"propusk/internal/secret/argon2"
 )
 
 // The peers are this program again, in processes of their own, as the program
@@ -180,13 +182,19 @@ func parseArgon2(text string) (c cost, err error) {
 	return c, nil
 }
 
+// Whose hash is made.
+const (
+	ownHash    = "own"    // that of the program's pool
+	cryptoHash = "crypto" // that of golang.org/x/crypto
+)
+
 // hashBare hashes as fast as it can whenever it is told for how long, on as
 // many goroutines as there are cores, and tells how many that were.
 func hashBare(args []string, in io.Reader, out io.Writer) error {
-	if len(args) != 1 {
-		return errors.New("the cost of a hash is missing")
+	if len(args) != 2 || args[0] != ownHash && args[0] != cryptoHash {
+		return errors.New("whose hash, or its cost, is missing")
 	}
-	c, err := parseArgon2(args[0])
+	c, err := parseArgon2(args[1])
 	if err != nil {
 		return err
 	}
@@ -196,7 +204,7 @@ func hashBare(args []string, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		done, elapsed := hashFor(c, d, runtime.GOMAXPROCS(0))
+		done, elapsed := hashFor(args[0], c, d, runtime.GOMAXPROCS(0))
 		if _, err := fmt.Fprintln(out, done, elapsed.Nanoseconds()); err != nil {
 			return err
 		}
@@ -204,15 +212,19 @@ func hashBare(args []string, in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-func hashFor(c cost, d time.Duration, workers int) (done int, elapsed time.Duration) {
+func hashFor(whose string, c cost, d time.Duration, workers int) (done int, elapsed time.Duration) {
 	counts, ends := make([]int, workers), make([]time.Duration, workers)
 	begun := time.Now()
 	var wg sync.WaitGroup
 	for i := range workers {
 		wg.Go(func() {
-			salt := make([]byte, 16)
+			salt, memory := make([]byte, 16), new(argon2.Memory)
 			for ends[i] < d {
-				argon2.IDKey([]byte("corAl-Teapot-93-lantern"), salt, c.passes, c.memory, c.lanes, 32)
+				if whose == ownHash {
+					argon2.IDKey(memory, []byte(password), salt, c.passes, c.memory, c.lanes, 32)
+				} else {
+					crypto.IDKey([]byte(password), salt, c.passes, c.memory, c.lanes, 32)
+				}
 				counts[i]++
 				ends[i] = time.Since(begun)
 			}
@@ -228,8 +240,8 @@ func hashFor(c cost, d time.Duration, workers int) (done int, elapsed time.Durat
 // hashPeer is bare hashing as a [runner].
 type hashPeer struct{ *peer }
 
-func startHash(ctx context.Context, argon2 string) (hashPeer, error) {
-	p, err := startPeer(ctx, hashCommand, argon2)
+func startHash(ctx context.Context, whose, cost string) (hashPeer, error) {
+	p, err := startPeer(ctx, hashCommand, whose, cost)
 	return hashPeer{p}, err
 }
 

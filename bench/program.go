@@ -89,8 +89,11 @@ const (
 )
 
 // ready waits for the first good answer to GET /readyz.
-func (p *program) ready(ctx context.Context) error {
-	request, deadline := get("/readyz", ""), time.Now().Add(startWithin)
+func (p *program) ready(ctx context.Context) error { return p.readyFor(ctx, get("/readyz", "")) }
+
+// readyFor waits for the first good answer to the request.
+func (p *program) readyFor(ctx context.Context, request []byte) error {
+	deadline := time.Now().Add(startWithin)
 	for {
 		if p.answers(ctx, request) {
 			return nil

@@ -60,6 +60,7 @@ func (f figure) judged() figure {
 // ratio is of the rates in the rounds that followed each other.
 type comparison struct {
 	Part      string  `json:"part"`
+	Beside    string  `json:"beside"`
 	Conns     int     `json:"connections"`
 	Ours      side    `json:"ours"`
 	Peer      side    `json:"peer"`
@@ -68,7 +69,24 @@ type comparison struct {
 	Complaint string  `json:"complaint,omitempty"`
 	Goal      float64 `json:"goal,omitempty"` // 0: none
 	Met       *bool   `json:"met,omitempty"`
+	// Latency is the ratio of the median latencies, where it is judged.
+	Latency     *sample `json:"p50_ratio,omitempty"`
+	LatencyGoal float64 `json:"p50_goal,omitempty"`
+	LatencyMet  *bool   `json:"p50_met,omitempty"`
+	latencies   []float64
 }
+
+// What the parts are held against.
+const (
+	bareServer     = "bare net/http"
+	bareOwnHash    = "bare hashing (the pool's own hash)"
+	bareCryptoHash = "bare hashing (golang.org/x/crypto)"
+	fewSessions    = "the same with few sessions"
+)
+
+// latencyGoal bounds the median latency at one connection, where the machine
+// has nothing else to do and the rate hides nothing.
+const latencyGoal = 1.15
 
 type side struct {
 	Rate sample        `json:"rate"` // a second
@@ -88,9 +106,9 @@ func sideOf(s series) side {
 	return side{Rate: sampleOf(rates), P50: all.quantile(.50), P99: all.quantile(.99), CPU: median(cpu)}
 }
 
-func compared(part string, conns int, goal float64, ours, peer series) comparison {
+func compared(part, beside string, conns int, goal float64, ours, peer series) comparison {
 	c := comparison{
-		Part: part, Conns: conns, Goal: goal, Ours: sideOf(ours), Peer: sideOf(peer),
+		Part: part, Beside: beside, Conns: conns, Goal: goal, Ours: sideOf(ours), Peer: sideOf(peer),
 		Wrong: ours.wrong + peer.wrong, Complaint: cmp.Or(ours.complaint, peer.complaint),
 	}
 	var ratios []float64
@@ -98,12 +116,23 @@ func compared(part string, conns int, goal float64, ours, peer series) compariso
 		if rate := peer.rounds[i].rate(); rate > 0 {
 			ratios = append(ratios, ours.rounds[i].rate()/rate)
 		}
+		if p50 := peer.rounds[i].latencies.quantile(.50); p50 > 0 {
+			c.latencies = append(c.latencies, float64(ours.rounds[i].latencies.quantile(.50))/float64(p50))
+		}
 	}
 	c.Ratio = sampleOf(ratios)
 	if goal > 0 {
 		met := c.Ratio.Median >= goal
 		c.Met = &met
 	}
+	return c
+}
+
+// withLatency judges the median latency too.
+func (c comparison) withLatency(goal float64) comparison {
+	s := sampleOf(c.latencies)
+	met := s.Median <= goal && len(c.latencies) > 0
+	c.Latency, c.LatencyGoal, c.LatencyMet = &s, goal, &met
 	return c
 }
 
@@ -133,12 +162,14 @@ func (r *report) writeJSON(w io.Writer) error {
 // tooMuch other work, in cores, spoils what is measured.
 const tooMuch = 0.2
 
-// headings are what a part is called, and what it is held against.
-var headings = map[string][2]string{
-	partSession:  {"Session check, GET /auth/session", "bare net/http"},
-	partUser:     {"Reading a user, GET /{user_id}", "bare net/http"},
-	partRegister: {"Registering, POST /auth/register", "bare hashing"},
-	partLogin:    {"Logging in, POST /auth/login", "bare hashing"},
+// headings are what a part is called.
+var headings = map[string]string{
+	partSession:  "Session check, GET /auth/session",
+	partForward:  "Check of a gateway, GET /auth/forward",
+	partUser:     "Reading a user, GET /{user_id}",
+	partMillion:  "Session check with very many live sessions",
+	partRegister: "Registering, POST /auth/register",
+	partLogin:    "Logging in, POST /auth/login",
 }
 
 func (r *report) write(w io.Writer) error {
@@ -175,23 +206,32 @@ func (r *report) writePart(t *tabwriter.Writer, part string) {
 		}
 		fmt.Fprintf(t, "%s: %.1f %s (%s)%s\n", f.Name, f.Value, f.Unit, f.Note, verdict("at most", f.Goal, f.Met))
 	}
-	for i, c := range r.partComparisons(part) {
+	for _, beside := range []string{bareServer, fewSessions, bareOwnHash, bareCryptoHash} {
+		r.writeComparisons(t, part, beside)
+	}
+}
+
+func (r *report) writeComparisons(t *tabwriter.Writer, part, beside string) {
+	comparisons := slices.DeleteFunc(slices.Clone(r.Comparisons), func(c comparison) bool { return c.Part != part || c.Beside != beside })
+	for i, c := range comparisons {
 		if i == 0 {
-			fmt.Fprintf(t, "\n%s, beside %s\n", headings[part][0], headings[part][1])
+			fmt.Fprintf(t, "\n%s, beside %s\n", headings[part], beside)
 			fmt.Fprintln(t, "conns\trate/s\tpeer/s\tratio\tof all rounds\tp50 ms\tp99 ms\tpeer p50\tpeer p99\tCPU µs\tpeer CPU\twrong\tgoal\t")
 		}
 		fmt.Fprintf(t, "%d\t%s\t%s\t%.2f\t%.2f–%.2f\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", c.Conns, rate(c.Ours.Rate.Median), rate(c.Peer.Rate.Median),
 			c.Ratio.Median, c.Ratio.Min, c.Ratio.Max, ms(c.Ours.P50), ms(c.Ours.P99), ms(c.Peer.P50), ms(c.Peer.P99),
 			micros(c.Ours.CPU), micros(c.Peer.CPU), c.Wrong, goalOf(c))
 	}
+	for _, c := range comparisons {
+		if c.Latency != nil {
+			fmt.Fprintf(t, "p50 at one connection: %.2f times the peer's (%.2f–%.2f); goal: at most %.2f, %s\n",
+				c.Latency.Median, c.Latency.Min, c.Latency.Max, c.LatencyGoal, metWord(c.LatencyMet))
+		}
+	}
 }
 
 func (r *report) partFigures(part string) []figure {
 	return slices.DeleteFunc(slices.Clone(r.Figures), func(f figure) bool { return f.Part != part })
-}
-
-func (r *report) partComparisons(part string) []comparison {
-	return slices.DeleteFunc(slices.Clone(r.Comparisons), func(c comparison) bool { return c.Part != part })
 }
 
 func goalOf(c comparison) string {

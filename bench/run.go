@@ -52,7 +52,8 @@ func (b *bencher) run(ctx context.Context) (err error) {
 	}{
 		{[]string{partStart}, b.measureStart},
 		{[]string{partMemory}, b.measureMemory},
-		{[]string{partSession, partUser}, b.measureChecks},
+		{[]string{partSession, partForward, partUser}, b.measureChecks},
+		{[]string{partMillion}, b.measureMillion},
 		{[]string{partRegister, partLogin}, b.measureHashing},
 	} {
 		if !slices.ContainsFunc(step.parts, b.wanted) {
@@ -94,8 +95,26 @@ func (b *bencher) start(ctx context.Context) (p *program, stop func(), err error
 	}, nil
 }
 
-// measureChecks holds the session check, and reading a user, against a bare
-// server with the same answer.
+// check is a part that is held against a bare server with the same answer.
+type check struct {
+	part   string
+	goal   float64 // of the rate; 0: none
+	path   func(person) string
+	says   func(id string) string // what an answer for that user holds
+	header string                 // in this header's line, with its colon; "": in its body
+}
+
+// tokenChecks are what services and gateways ask with every request of their
+// own.
+func tokenChecks() []check {
+	return []check{
+		{partSession, 0.90, func(person) string { return "/auth/session" }, func(id string) string { return `"user_id":"` + id + `"` }, ""},
+		{partForward, 0.90, func(person) string { return "/auth/forward" }, func(id string) string { return "X-User-Id: " + id }, "X-User-Id:"},
+	}
+}
+
+// measureChecks holds the session check, the gateways' check, and reading a
+// user, against a bare server with the same answer.
 func (b *bencher) measureChecks(ctx context.Context) error {
 	p, stop, err := b.start(ctx)
 	if err != nil {
@@ -106,21 +125,36 @@ func (b *bencher) measureChecks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.wanted(partSession) {
-		err := b.measureCheck(ctx, p, partSession, people, 0.60, "user_id", func(person) string { return "/auth/session" })
-		if err != nil {
+	checks := append(tokenChecks(),
+		check{partUser, 0, func(p person) string { return "/" + p.id }, func(id string) string { return `"id":"` + id + `"` }, ""})
+	for _, c := range checks {
+		if !b.wanted(c.part) {
+			continue
+		}
+		if err := b.measureCheck(ctx, p, c, people); err != nil {
 			return err
 		}
-	}
-	if b.wanted(partUser) {
-		return b.measureCheck(ctx, p, partUser, people, 0, "id", func(p person) string { return "/" + p.id })
 	}
 	return nil
 }
 
-func (b *bencher) measureCheck(ctx context.Context, p *program, part string, people []person, goal float64, member string, path func(person) string) error {
+// calls are c for each of the people; where whose is given, all answers are for
+// that one, as those of a bare server are.
+func (c check) calls(people []person, whose string) []call {
+	calls := make([]call, len(people))
+	for i, who := range people {
+		id := whose
+		if id == "" {
+			id = who.id
+		}
+		calls[i] = call{get(c.path(who), who.token), 200, []byte(c.says(id)), []byte(c.header)}
+	}
+	return calls
+}
+
+func (b *bencher) measureCheck(ctx context.Context, p *program, c check, people []person) error {
 	first := people[0]
-	fixed, err := answerOf(ctx, "http://"+p.addr+path(first), first.token)
+	fixed, err := answerOf(ctx, "http://"+p.addr+c.path(first), first.token)
 	if err != nil {
 		return err
 	}
@@ -129,36 +163,34 @@ func (b *bencher) measureCheck(ctx context.Context, p *program, part string, peo
 		return err
 	}
 	defer bare.stop()
-	var ours, theirs []call
-	for _, who := range people {
-		request := get(path(who), who.token)
-		ours = append(ours, call{request, 200, []byte(`"` + member + `":"` + who.id + `"`)})
-		theirs = append(theirs, call{request, 200, []byte(`"` + member + `":"` + first.id + `"`)})
-	}
-	us := target{addr: p.addr, pid: p.cmd.Process.Pid, next: inOrder(ours)}
-	them := target{addr: bareAddr, pid: bare.cmd.Process.Pid, next: inOrder(theirs)}
+	us := target{addr: p.addr, pid: p.cmd.Process.Pid, next: inOrder(c.calls(people, ""))}
+	them := target{addr: bareAddr, pid: bare.cmd.Process.Pid, next: inOrder(c.calls(people, first.id))}
 	for _, conns := range b.o.checkConns {
-		if err := b.compare(ctx, p, part, goal, conns, us, them); err != nil {
+		if err := b.compare(ctx, p, c, conns, us, them); err != nil {
 			return err
 		}
 	}
-	if part == partSession && b.o.profile != "" {
+	if c.part == partSession && b.o.profile != "" {
 		return b.profile(ctx, p, us)
 	}
 	return nil
 }
 
-func (b *bencher) compare(ctx context.Context, p *program, part string, goal float64, conns int, us, them target) error {
+func (b *bencher) compare(ctx context.Context, p *program, c check, conns int, us, them target) error {
 	a, peer := newLoad(us, conns), newLoad(them, conns)
 	defer a.close()
 	defer peer.close()
-	b.say("%s at %d connections", part, conns)
+	b.say("%s at %d connections", c.part, conns)
 	return b.others.during(func() error {
 		all, err := inTurns(ctx, b.o.check, func() error { return b.noteLog(p) }, a, peer)
 		if err != nil {
 			return err
 		}
-		b.report.Comparisons = append(b.report.Comparisons, compared(part, conns, goal, all[0], all[1]))
+		one := compared(c.part, bareServer, conns, c.goal, all[0], all[1])
+		if conns == 1 && c.goal > 0 {
+			one = one.withLatency(latencyGoal)
+		}
+		b.report.Comparisons = append(b.report.Comparisons, one)
 		return nil
 	}, us.pid, them.pid)
 }
@@ -181,7 +213,8 @@ func (b *bencher) profile(ctx context.Context, p *program, us target) error {
 	return errors.Join(err, <-profiled, b.noteLog(p))
 }
 
-// measureHashing holds registering and logging in against bare hashing.
+// measureHashing holds registering and logging in against bare hashing, with
+// the program's own hash and with that of golang.org/x/crypto.
 func (b *bencher) measureHashing(ctx context.Context) error {
 	p, stop, err := b.start(ctx)
 	if err != nil {
@@ -192,14 +225,17 @@ func (b *bencher) measureHashing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	raw, err := startHash(ctx, b.o.argon2)
-	if err != nil {
-		return err
+	var raw [2]hashPeer
+	for i, whose := range []string{ownHash, cryptoHash} {
+		if raw[i], err = startHash(ctx, whose, b.o.argon2); err != nil {
+			return err
+		}
+		defer raw[i].stop()
 	}
-	defer raw.stop()
+	own, crypto := raw[0], raw[1]
 	pid, newcomers, known := p.cmd.Process.Pid, registrations(), logins(people)
 	for _, conns := range b.o.hashConns {
-		runners, names := []runner{raw}, []string{""}
+		runners, names := []runner{own, crypto}, []string{"", ""}
 		for _, part := range []string{partRegister, partLogin} {
 			if !b.wanted(part) {
 				continue
@@ -212,14 +248,15 @@ func (b *bencher) measureHashing(ctx context.Context) error {
 			defer l.close()
 			runners, names = append(runners, l), append(names, part)
 		}
-		b.say("%v at %d connections", names[1:], conns)
+		b.say("%v at %d connections", names[2:], conns)
 		err := b.others.during(func() error {
 			all, err := inTurns(ctx, b.o.hash, func() error { return b.noteLog(p) }, runners...)
-			for i := 1; i < len(all); i++ {
-				b.report.Comparisons = append(b.report.Comparisons, compared(names[i], conns, 0.85, all[i], all[0]))
+			for i := 2; i < len(all); i++ {
+				b.report.Comparisons = append(b.report.Comparisons, compared(names[i], bareOwnHash, conns, 0.95, all[i], all[0]),
+					compared(names[i], bareCryptoHash, conns, 0, all[i], all[1]))
 			}
 			return err
-		}, pid, raw.cmd.Process.Pid)
+		}, pid, own.cmd.Process.Pid, crypto.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}

@@ -22,6 +22,11 @@ has_postgres() {
 	return 1
 }
 
+# has finds a program also where Debian puts what only root should run.
+has() {
+	command -v "$1" || [ -x "/usr/sbin/$1" ]
+}
+
 compiles() {
 	echo '#include <stdlib.h>' | "${CC:-gcc}" -fsyntax-only -xc -
 }
@@ -30,6 +35,9 @@ check() {
 	missing=() reasons=''
 	need postgresql 'the tests run on PostgreSQL too (or on a server of yours, if PROPUSK_TEST_POSTGRES holds its postgres:// URL)' has_postgres
 	need 'gcc libc6-dev' 'the race detector needs a C compiler' compiles
+	need nginx-light 'its configuration in deploy/gateways is run in it' has nginx
+	need caddy 'its configuration in deploy/gateways is run in it' has caddy
+	need haproxy 'its configuration in deploy/gateways is run in it' has haproxy
 	need curl 'a test runs the lines of the README' command -v curl
 	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
 		need strace 'some tests watch what the program asks of the system' command -v strace
@@ -41,14 +49,31 @@ as_root() {
 	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# install adds packages without starting anything: PostgreSQL's package would
-# make a system-wide cluster and start it, and the tests start their own.
+# install adds packages without starting anything, now or at the next boot:
+# PostgreSQL's package would make a system-wide cluster, those of the gateways
+# would take the ports 80 and 443, and the tests start their own.
 install() {
 	export DEBIAN_FRONTEND=noninteractive
 	as_root mkdir -p /etc/postgresql-common/createcluster.d
 	echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/propusk-tests.conf >/dev/null
 	as_root apt-get update -q </dev/null
+	# It forbids the scripts of packages to start anything. One that is there
+	# already has its reasons, and stays.
+	local policy=/usr/sbin/policy-rc.d
+	if [ ! -e "$policy" ]; then
+		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+		as_root chmod 755 "$policy"
+	fi
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" </dev/null
+	local package
+	for package in "${missing[@]}"; do
+		case $package in
+		nginx-light | caddy | haproxy) # enabled by its package; fails where there is no systemd
+			as_root systemctl disable -q "${package%-light}" 2>/dev/null || true
+			;;
+		esac
+	done
 }
 
 check && exit

@@ -8,7 +8,7 @@ import (
 )
 
 // The picture of docs/ARCHITECTURE.md, as a check. A room is a folder of
-// internal, or cmd or bench, with all below it.
+// internal, or cmd, bench or deploy, with all below it.
 func TestOnlyDrawnArrowsExist(t *testing.T) {
 	drawn := map[string][]string{
 		"cmd":     {"cli"},
@@ -24,7 +24,8 @@ func TestOnlyDrawnArrowsExist(t *testing.T) {
 		"db":      nil, // as general as a library, and to be read without the rest
 		"secret":  nil, // the same
 		"apptest": {"cli", "server", "web", "api", "oidc", "account", "event", "outbox", "db", "config", "secret"},
-		"bench":   nil, // sees the program from outside, as the peers
+		"bench":   {"secret"},  // sees the program from outside, as the peers, and makes the pool's own hash beside it
+		"deploy":  {"apptest"}, // only tests: of what is shipped beside the program
 	}
 	list, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "propusk/...").Output()
 	if err != nil {
