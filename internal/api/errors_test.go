@@ -25,7 +25,7 @@ var statusOf = map[account.Code]string{
 	"invalid_fields": "422", "email_taken": "409", "username_taken": "409", "contact_number_taken": "409", "already_taken": "409",
 	"idempotency_key_reused": "422", "invalid_credentials": "401", "token_required": "401", "token_invalid": "401", "reauthentication_required": "403",
 	"wrong_password": "403", "registration_closed": "403", "user_not_found": "404", "session_not_found": "404", "precondition_failed": "412",
-	"too_many_attempts": "429", "overloaded": "503",
+	"too_many_attempts": "429", "overloaded": "503", "form_invalid": "400", "role_missing": "403", "scope_missing": "403", "key_invalid": "401",
 }
 
 // Every code has words in both languages, with the same placeholders, and stands
