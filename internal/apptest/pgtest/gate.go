@@ -115,8 +115,8 @@ func (g *Gate) Stall() { g.set(stalled) }
 // fare no better.
 func (g *Gate) Tear() { g.set(torn) }
 
-// Slow holds every answer back for d, as a long line would; 0 ends that. What is
-// under way when it changes keeps to the old time.
+// Slow holds every answer back for d, as a long line would; 0 ends that, also for
+// what is under way.
 func (g *Gate) Slow(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -203,9 +203,9 @@ func (g *Gate) pass(l *link, n int) (int, bool) {
 func (g *Gate) answer(l *link, n int) (int, bool) {
 	const step = 10 * time.Millisecond // until a cut is noticed
 	g.mu.Lock()
-	for left := g.delay; left > 0 && !l.ended; left -= step {
+	for begun := time.Now(); time.Since(begun) < g.delay && !l.ended; {
 		g.mu.Unlock()
-		time.Sleep(min(left, step))
+		time.Sleep(step)
 		g.mu.Lock()
 	}
 	tear := g.mode == torn
