@@ -212,21 +212,19 @@ type openLoop struct {
 	mu      sync.Mutex
 	answers []answer
 	late    []time.Duration // of the client itself
+	free    chan *line
 	stop    chan struct{}
 	wg      sync.WaitGroup
 }
 
-// steady asks request(i) for i = 0, 1, … rate times a second on as many
-// connections as it takes, up to conns.
+// steady asks request(i) for i = 0, 1, … rate times a second, on conns connections
+// in turn, and on more where those wait for answers.
 func steady(addr string, rate float64, conns int, request func(i int) string) *openLoop {
-	o := &openLoop{stop: make(chan struct{})}
-	type due struct {
-		i  int
-		at time.Time
+	o := &openLoop{free: make(chan *line, conns), stop: make(chan struct{})}
+	for range conns {
+		o.free <- &line{addr: addr}
 	}
-	queue := make(chan due, 1<<16)
 	o.wg.Go(func() {
-		defer close(queue)
 		// A timer of the runtime comes up to a millisecond late, which is more than
 		// an answer takes.
 		runtime.LockOSThread()
@@ -240,33 +238,43 @@ func steady(addr string, rate float64, conns int, request func(i int) string) *o
 			select {
 			case <-o.stop:
 				return
-			case queue <- due{i, at}:
+			default:
+				o.wg.Go(func() { o.one(i, at, addr, request) })
 			}
 		}
 	})
-	for range conns {
-		o.wg.Go(func() {
-			l := line{addr: addr}
-			defer l.close()
-			for d := range queue {
-				late := time.Since(d.at)
-				a := l.do(request(d.i))
-				a.took = time.Since(d.at)
-				a.sent = d.at
-				o.mu.Lock()
-				o.answers = append(o.answers, a)
-				o.late = append(o.late, late)
-				o.mu.Unlock()
-			}
-		})
-	}
 	return o
+}
+
+func (o *openLoop) one(i int, at time.Time, addr string, request func(i int) string) {
+	var l *line
+	select {
+	case l = <-o.free:
+	default:
+		l = &line{addr: addr}
+	}
+	late := time.Since(at)
+	a := l.do(request(i))
+	a.took, a.sent = time.Since(at), at
+	select {
+	case o.free <- l:
+	default:
+		l.close()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.answers = append(o.answers, a)
+	o.late = append(o.late, late)
 }
 
 // end stops asking, waits for the answers that are due, and gives them all.
 func (o *openLoop) end() []answer {
 	close(o.stop)
 	o.wg.Wait()
+	close(o.free)
+	for l := range o.free {
+		l.close()
+	}
 	return o.answers
 }
 

@@ -19,7 +19,7 @@ import (
 const (
 	slowConns  = 10_000
 	slowPerSec = 2_000
-	slowByte   = 2 * time.Second // between one byte and the next
+	slowByte   = 4 * time.Second // between one byte and the next
 )
 
 type lorisOrders struct {
