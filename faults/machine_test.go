@@ -178,6 +178,9 @@ func (w *watch) end(v *verdicts) (rss, pss int64) {
 	v.note("cores: program, its children, this test, all others", "%.2f, %.2f, %.2f, %.2f", root.Seconds()/took,
 		children.Seconds()/took, tests.Seconds()/took, max(0, rest.Seconds()/took))
 	v.note("load average before and after; children", "%s, %s; %d", w.load, loadAverage(), w.children)
+	if cores := rest.Seconds() / took; cores > 0.5 {
+		v.note("the machine was not ours alone", "times tell little where others use %.1f cores", cores)
+	}
 	return w.rss, w.pss
 }
 

@@ -4,6 +4,8 @@ package faults_test
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -11,7 +13,7 @@ import (
 
 // verdicts prints figures, and judges those that have a pass figure.
 type verdicts struct {
-	part   string
+	out    io.Writer
 	missed []string
 }
 
@@ -19,8 +21,8 @@ type verdicts struct {
 // figure missed. Judging alone fails nothing, so that a test can show that it
 // would.
 func begin(t *testing.T, part string) *verdicts {
-	v := &verdicts{part: part}
-	fmt.Printf("\n%s\n", part)
+	v := &verdicts{out: os.Stdout}
+	fmt.Fprintf(v.out, "\n%s\n", part)
 	t.Cleanup(func() {
 		for _, m := range v.missed {
 			t.Errorf("%s: %s", part, m)
@@ -31,7 +33,7 @@ func begin(t *testing.T, part string) *verdicts {
 
 // note is a figure that nobody has promised.
 func (v *verdicts) note(what, format string, args ...any) {
-	fmt.Printf("       %-58s %s\n", what, fmt.Sprintf(format, args...))
+	fmt.Fprintf(v.out, "       %-58s %s\n", what, fmt.Sprintf(format, args...))
 }
 
 func (v *verdicts) judge(ok bool, what, got, pass string) {
@@ -40,7 +42,7 @@ func (v *verdicts) judge(ok bool, what, got, pass string) {
 		word = "MISS"
 		v.missed = append(v.missed, fmt.Sprintf("%s: %s, to pass: %s", what, got, pass))
 	}
-	fmt.Printf("  %s %-58s %-12s (%s)\n", word, what, got, pass)
+	fmt.Fprintf(v.out, "  %s %-58s %-12s (%s)\n", word, what, got, pass)
 }
 
 func (v *verdicts) atMost(what string, got, limit float64, unit string) {
@@ -59,7 +61,7 @@ func (v *verdicts) within(what string, got, limit time.Duration) {
 func (v *verdicts) none(what string, n int, complaint string) {
 	v.judge(n == 0, what, fmt.Sprint(n), "0")
 	if n > 0 && complaint != "" {
-		fmt.Printf("       first: %s\n", complaint)
+		fmt.Fprintf(v.out, "       first: %s\n", complaint)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // The picture of docs/ARCHITECTURE.md, as a check. A room is a folder of
-// internal, or cmd or bench, with all below it.
+// internal, or cmd, bench or faults, with all below it.
 func TestOnlyDrawnArrowsExist(t *testing.T) {
 	drawn := map[string][]string{
 		"cmd":     {"cli"},
@@ -25,6 +25,7 @@ func TestOnlyDrawnArrowsExist(t *testing.T) {
 		"secret":  nil, // the same
 		"apptest": {"cli", "server", "web", "api", "oidc", "account", "event", "outbox", "db", "config", "secret"},
 		"bench":   nil, // sees the program from outside, as the peers
+		"faults":  {"apptest"},
 	}
 	list, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "propusk/...").Output()
 	if err != nil {
