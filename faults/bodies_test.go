@@ -165,7 +165,7 @@ type sent struct {
 // to refuse between one piece and the next, so that what was written tells what
 // was read; else it writes as fast as it can.
 func (o oddBody) send(addr string, rt bodyRoute, token string, paced bool) (s sent) {
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("tcp", addr)
 	if err != nil {
 		return sent{err: err}
 	}

@@ -65,7 +65,7 @@ func (l *line) do(request string) (a answer) {
 	a.sent = time.Now()
 	defer func() { a.took = time.Since(a.sent) }()
 	if l.c == nil {
-		c, err := net.DialTimeout("tcp", l.addr, 5*time.Second)
+		c, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("tcp", l.addr)
 		if err != nil {
 			return answer{err: err, sent: a.sent}
 		}

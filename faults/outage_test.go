@@ -258,7 +258,7 @@ func (s *stage) register(h *history, i int) {
 
 // outage runs one under load. Between cut and mend nothing of the database must
 // get through; both return when that is so.
-func (s *stage) outage(v *verdicts, cut, mend func()) {
+func (s *stage) outage(v *verdicts, long time.Duration, cut, mend func()) {
 	h := &history{}
 	time.Sleep(time.Second)
 	h.before = s.p.goroutines(s.t, 0, 0)
@@ -271,7 +271,7 @@ func (s *stage) outage(v *verdicts, cut, mend func()) {
 	h.cutting = time.Now()
 	cut()
 	h.down = time.Now()
-	for end := h.down.Add(lasting(s.t, 30*time.Second)); time.Now().Before(end); time.Sleep(time.Second) {
+	for end := h.down.Add(lasting(s.t, long)); time.Now().Before(end); time.Sleep(time.Second) {
 		h.peak = max(h.peak, s.p.metric(s.t, "go_goroutines"))
 	}
 	h.mending = time.Now()
@@ -368,7 +368,7 @@ func TestDatabaseOutage(t *testing.T) {
 			case "line cut":
 				cut, mend = s.gate.Cut, s.gate.Restore
 			}
-			s.outage(v, cut, mend)
+			s.outage(v, 30*time.Second, cut, mend)
 		})
 	}
 }
@@ -494,7 +494,7 @@ func TestServerWithoutAFreeConnection(t *testing.T) {
 		held = nil
 	}
 	defer release()
-	s.outage(v, func() {
+	s.outage(v, 10*time.Second, func() {
 		for {
 			hold()
 			tag, err := admin.Exec(ctx, endProgram, programName)

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,18 +124,11 @@ func (p *program) stop(t *testing.T) {
 // fetch gives the answer of the operations listener.
 func (p *program) fetch(t *testing.T, path string) string {
 	t.Helper()
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + p.ops + path)
-	if err != nil {
-		t.Errorf("%s: %v", path, err)
-		return ""
+	a := once(p.ops, ask("GET", path, "", "Connection: close"))
+	if !a.holds(200, "") {
+		t.Errorf("%s: %s", path, a)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("%s: %d %v", path, resp.StatusCode, err)
-	}
-	return string(b)
+	return string(a.body)
 }
 
 // metric adds up a metric over its labels; 0 where there is none.

@@ -49,7 +49,7 @@ func (s *stage) slow(v *verdicts, long time.Duration, cut, mend func(), readyInF
 	mending := time.Now()
 	mend()
 	back := time.Now()
-	time.Sleep(8 * time.Second)
+	time.Sleep(7 * time.Second)
 	all := l.end()
 
 	in := func(list []answer) []answer {

@@ -203,7 +203,7 @@ func (g *Gate) pass(l *link, n int) (int, bool) {
 func (g *Gate) answer(l *link, n int) (int, bool) {
 	const step = 10 * time.Millisecond // until a cut is noticed
 	g.mu.Lock()
-	for begun := time.Now(); time.Since(begun) < g.delay && !l.ended; {
+	for waited := time.Duration(0); waited < g.delay && !l.ended; waited += step {
 		g.mu.Unlock()
 		time.Sleep(step)
 		g.mu.Lock()

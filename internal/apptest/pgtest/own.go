@@ -61,12 +61,12 @@ func (s *Server) Stop(t testing.TB) {
 		t.Fatalf("pgtest: stop: %v", err)
 	}
 	s.c.leash = nil
-	deadline := time.Now().Add(startTimeout)
-	for syscall.Kill(postmaster, 0) == nil {
-		if time.Now().After(deadline) {
+	const step = 5 * time.Millisecond
+	for waited := time.Duration(0); syscall.Kill(postmaster, 0) == nil; waited += step {
+		if waited > startTimeout {
 			t.Fatalf("pgtest: the server does not stop")
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(step)
 	}
 }
 
