@@ -30,6 +30,10 @@ test: test-deps ## Run the tests on SQLite and PostgreSQL, with the race detecto
 bench: ## Compare the speed with the bare limits and with peers
 	go run ./bench
 
+.PHONY: faults
+faults: test-deps ## Put the program under faults and floods, and judge the figures
+	go test -tags faults -count=1 -v -timeout 30m ./faults
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)

@@ -8,7 +8,7 @@ import (
 )
 
 // The picture of docs/ARCHITECTURE.md, as a check. A room is a folder of
-// internal, or cmd, bench or deploy, with all below it.
+// internal, or cmd, bench, deploy or faults, with all below it.
 func TestOnlyDrawnArrowsExist(t *testing.T) {
 	drawn := map[string][]string{
 		"cmd":     {"cli"},
@@ -26,6 +26,7 @@ func TestOnlyDrawnArrowsExist(t *testing.T) {
 		"apptest": {"cli", "server", "web", "api", "oidc", "account", "event", "outbox", "db", "config", "secret"},
 		"bench":   {"secret"},  // sees the program from outside, as the peers, and makes the pool's own hash beside it
 		"deploy":  {"apptest"}, // only tests: of what is shipped beside the program
+		"faults":  {"apptest"},
 	}
 	list, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "propusk/...").Output()
 	if err != nil {

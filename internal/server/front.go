@@ -158,6 +158,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx = account.WithCaller(api.WithTrace(ctx, trace), caller)
 	r = r.WithContext(ctx)
 	rec := &recorder{ResponseWriter: w, ready: f.o.Ready}
+	rec.mayWriteUntil(begun.Add(requestTimeout + writeTimeout))
 	h := w.Header()
 	for _, x := range f.headers {
 		h[x.name] = x.value
@@ -363,7 +364,14 @@ func (r *recorder) begin(status int) {
 	if r.status == 0 {
 		r.status = status
 		r.ready.dismiss(r.Header())
+		r.mayWriteUntil(time.Now().Add(writeTimeout))
 	}
+}
+
+// mayWriteUntil replaces the server's deadline, which counts from the request's
+// arrival and would leave a late answer no time.
+func (r *recorder) mayWriteUntil(deadline time.Time) {
+	_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(deadline) // a test's recorder has none
 }
 
 func (r *recorder) WriteHeader(status int) {

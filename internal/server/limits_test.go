@@ -2,8 +2,11 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +73,35 @@ func TestSlowClientsAreCutOffWhileOthersAreServed(t *testing.T) {
 		if code, _ := get(t, r.main, "/healthz"); code != http.StatusOK || time.Since(begun) > 2*time.Second {
 			t.Errorf("somebody else got %d after %v", code, time.Since(begun))
 		}
+	}
+}
+
+// F15: who asks for much and reads nothing is cut off in time, and little is kept
+// for him meanwhile.
+func TestAnswersThatNobodyReadsAreCutOff(t *testing.T) {
+	t.Parallel()
+	const asked = 40
+	r := listen(t, inMemory(t, apptest.Options{Idle: true}), healthy)
+	_, document := get(t, r.main, "/openapi.json")
+	c, err := net.Dial("tcp", r.main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // closed by the other side
+	if err := c.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, strings.Repeat("GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", asked)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10*time.Second + 3*time.Second) // as promised, and for a loaded machine
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, err := io.Copy(io.Discard, c)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
+	}
+	if n == 0 || n > 256<<10 {
+		t.Errorf("%d bytes of %d answers of %d bytes were kept", n, asked, len(document))
 	}
 }
 

@@ -26,14 +26,20 @@ import (
 )
 
 // How long anybody may take. A request that is not read by then is cut off; one
-// that is not answered by then gets 503.
+// that is not answered by then gets 503; an answer that is not taken by then,
+// from its beginning on, is cut off too.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
 	requestTimeout    = 15 * time.Second
-	writeTimeout      = 30 * time.Second
+	writeTimeout      = 10 * time.Second
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 32 << 10
+	// sendBuffer is how much of its answers the system keeps for a client that does
+	// not read them (it doubles this). Left alone it would take megabytes, and ten
+	// thousand such clients all the memory that it has for the connections of
+	// everyone: measured, the others then waited for seconds.
+	sendBuffer = 32 << 10
 	// drainTime is how long the service still answers after it has said that it
 	// is not ready, so that whoever sends it requests can learn of it: from
 	// /readyz, or from the answer on his connection. Closing idle connections at
@@ -113,13 +119,24 @@ func New(o Options) (*Server, error) {
 	s.main = &http.Server{
 		Handler: f, ErrorLog: errorLog, MaxHeaderBytes: maxHeaderBytes, ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, DisableGeneralOptionsHandler: true,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
+		ConnContext: boundSendBuffer,
 	}
 	s.ops = &http.Server{
 		Handler: s.opsHandler(), ErrorLog: errorLog, MaxHeaderBytes: maxHeaderBytes, ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout: readTimeout, WriteTimeout: 5 * time.Minute, IdleTimeout: idleTimeout, // a profile takes its time
 	}
 	return s, nil
+}
+
+func boundSendBuffer(ctx context.Context, c net.Conn) context.Context {
+	if outer, ok := c.(*tls.Conn); ok {
+		c = outer.NetConn()
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // where it fails, the connection is gone or the system knows better
+	}
+	return ctx
 }
 
 // Handler is what the service answers with, for tests without a listener.

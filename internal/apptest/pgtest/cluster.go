@@ -36,23 +36,33 @@ type cluster struct {
 	url   *url.URL
 	lock  *os.File // the directory, locked: [sweep] in other processes leaves it alone
 	leash *os.File // the writing end of the watchdog's pipe; its end is the server's
+
+	// Of the server's start, for another one.
+	bin, port string
+	settings  []string
+	as        *syscall.Credential
 }
 
 // theCluster is a global because all tests of a process share the one server,
 // and no caller has a place to keep it in.
 var theCluster = sync.OnceValues(func() (*cluster, error) {
+	return newCluster("max_connections=200")
+})
+
+// newCluster starts a server with settings of its own.
+func newCluster(settings ...string) (*cluster, error) {
 	bin, err := findPrograms()
 	if err != nil {
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		c, err := startCluster(bin)
+		c, err := startCluster(bin, settings)
 		// Between the choice of a free port and its use another process may take it.
 		if err == nil || try == 3 || !strings.Contains(err.Error(), "Address already in use") {
 			return c, err
 		}
 	}
-})
+}
 
 // findPrograms gives the directory that holds initdb and, beside it, the
 // postgres of the same version.
@@ -84,7 +94,7 @@ func executable(dir, name string) bool {
 	return err == nil
 }
 
-func startCluster(bin string) (_ *cluster, err error) {
+func startCluster(bin string, settings []string) (_ *cluster, err error) {
 	as, err := lesserUser()
 	if err != nil {
 		return nil, err
@@ -98,7 +108,7 @@ func startCluster(bin string) (_ *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{lock: lock}
+	c := &cluster{lock: lock, bin: bin, settings: settings, as: as}
 	defer func() {
 		if err != nil {
 			c.abandon()
@@ -108,18 +118,17 @@ func startCluster(bin string) (_ *cluster, err error) {
 	if err := initialise(bin, lock.Name(), password, as); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
+	if c.port, err = freePort(); err != nil {
 		return nil, err
 	}
 	c.url = &url.URL{
 		Scheme:   "postgres",
 		User:     url.UserPassword(superuser, password),
-		Host:     net.JoinHostPort("127.0.0.1", port),
+		Host:     net.JoinHostPort("127.0.0.1", c.port),
 		Path:     "/postgres",
 		RawQuery: "sslmode=disable",
 	}
-	return c, c.run(bin, port, as)
+	return c, c.run()
 }
 
 // abandon takes back a start that came to nothing.
@@ -173,9 +182,10 @@ func scramVerifier(password string) string {
 }
 
 // watchdog starts the server, waits for its own standard input to end, and
-// takes the server and its directory away. Nobody writes to that pipe, and
-// only the test process holds its other end: the kernel closes it when the
-// process ends, whether by return, panic, time-out or kill -9.
+// takes the server and its directory away. Only the test process holds the other
+// end of that pipe: the kernel closes it when the process ends, whether by
+// return, panic, time-out or kill -9. A line on it means that the server shall
+// go and the directory stay, for another start.
 //
 // Pdeathsig would not do: it is tied to the thread that forked, which Go may
 // end early, so a goroutine would have to sit locked on its thread for ever,
@@ -183,18 +193,20 @@ func scramVerifier(password string) string {
 // no directory.
 //
 // Descriptor 3 is for the server alone, so that it closes when the server ends.
+// The server may have been frozen, hence CONT.
 const watchdog = `
 dir=$1; shift
-"$@" </dev/null >"$dir/log" 2>&1 &
+"$@" </dev/null >>"$dir/log" 2>&1 &
 exec 3>&-
-read -r _
+read -r keep
 kill -QUIT $!
+kill -CONT $!
 wait
-rm -rf "$dir"
+[ -n "$keep" ] || rm -rf "$dir"
 `
 
 // run starts the server under its watchdog and returns when it takes queries.
-func (c *cluster) run(bin, port string, as *syscall.Credential) error {
+func (c *cluster) run() error {
 	dir := c.lock.Name()
 	leashEnd, leash, err := os.Pipe()
 	if err != nil {
@@ -207,12 +219,15 @@ func (c *cluster) run(bin, port string, as *syscall.Credential) error {
 	// Without fsync a crash of the machine may corrupt the cluster, which would
 	// be thrown away anyway. Commits stay synchronous, as they are in production.
 	cmd := exec.Command("sh", "-c", watchdog, "sh", dir,
-		filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"), "-p", port,
+		filepath.Join(c.bin, "postgres"), "-D", filepath.Join(dir, "data"), "-p", c.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-		"-c", "max_connections=200", "-c", "fsync=off", "-c", "full_page_writes=off")
+		"-c", "fsync=off", "-c", "full_page_writes=off")
+	for _, setting := range c.settings {
+		cmd.Args = append(cmd.Args, "-c", setting)
+	}
 	cmd.Stdin = leashEnd
 	cmd.ExtraFiles = []*os.File{aliveEnd}
-	confine(cmd, dir, as)
+	confine(cmd, dir, c.as)
 	// Out of reach of Ctrl-C, which would end the watchdog before its work.
 	cmd.SysProcAttr.Setsid = true
 	err = cmd.Start()

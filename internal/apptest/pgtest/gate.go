@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -22,6 +23,7 @@ type Gate struct {
 	mu    sync.Mutex
 	moved sync.Cond // mode or a link's ended has changed
 	mode  mode
+	delay time.Duration
 	links map[*link]struct{}
 }
 
@@ -31,6 +33,7 @@ const (
 	open mode = iota
 	stalled
 	cut
+	torn
 )
 
 // link is one client's connection; the fields are guarded by the gate's mu.
@@ -107,8 +110,21 @@ func (g *Gate) Cut() {
 // was sent before may still arrive.
 func (g *Gate) Stall() { g.set(stalled) }
 
+// Tear lets questions through and ends the connection in the middle of the next
+// answer, so that what was asked is done and nobody is told. New connections
+// fare no better.
+func (g *Gate) Tear() { g.set(torn) }
+
+// Slow holds every answer back for d, as a long line would; 0 ends that, also for
+// what is under way.
+func (g *Gate) Slow(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.delay = d
+}
+
 // Restore opens the gate. What was sent during a stall arrives now; what was
-// cut stays cut.
+// cut stays cut. It does not make a slow line quick.
 func (g *Gate) Restore() { g.set(open) }
 
 func (g *Gate) set(m mode) {
@@ -133,7 +149,7 @@ func (g *Gate) serve(l *link) {
 		return
 	}
 	defer g.end(l)
-	if !g.pass(l) {
+	if _, more := g.pass(l, 0); !more {
 		return
 	}
 	server, err := g.dial()
@@ -142,9 +158,9 @@ func (g *Gate) serve(l *link) {
 	}
 	g.work.Go(func() {
 		defer g.end(l)
-		g.copy(l, l.client, server)
+		g.copy(l, l.client, server, g.answer)
 	})
-	g.copy(l, server, l.client)
+	g.copy(l, server, l.client, g.pass)
 }
 
 func (g *Gate) admit(l *link) bool {
@@ -169,24 +185,43 @@ func (g *Gate) join(l *link, server net.Conn) bool {
 	return true
 }
 
-// pass waits while the gate is stalled. False means that l has ended.
-func (g *Gate) pass(l *link) bool {
+// pass waits while the gate is stalled, and gives how many of n bytes may pass.
+// False means that l has ended, or ends after them.
+func (g *Gate) pass(l *link, n int) (int, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for g.mode == stalled && !l.ended {
 		g.moved.Wait()
 	}
-	return !l.ended
+	if l.ended {
+		return 0, false
+	}
+	return n, true
 }
 
-func (g *Gate) copy(l *link, to, from net.Conn) {
+// answer is pass for what comes from the server.
+func (g *Gate) answer(l *link, n int) (int, bool) {
+	const step = 10 * time.Millisecond // until a cut is noticed
+	g.mu.Lock()
+	for waited := time.Duration(0); waited < g.delay && !l.ended; waited += step {
+		g.mu.Unlock()
+		time.Sleep(step)
+		g.mu.Lock()
+	}
+	tear := g.mode == torn
+	g.mu.Unlock()
+	if tear {
+		return n / 2, false
+	}
+	return g.pass(l, n)
+}
+
+func (g *Gate) copy(l *link, to, from net.Conn, pass func(*link, int) (int, bool)) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, readErr := from.Read(buf)
-		if !g.pass(l) {
-			return
-		}
-		if _, err := to.Write(buf[:n]); err != nil || readErr != nil {
+		n, more := pass(l, n)
+		if _, err := to.Write(buf[:n]); err != nil || readErr != nil || !more {
 			return
 		}
 	}

@@ -105,3 +105,40 @@ func TestGateCutEndsAStall(t *testing.T) {
 		t.Error("a ping passed a gate that was stalled and then cut")
 	}
 }
+
+func TestGateSlowHoldsAnswersBack(t *testing.T) {
+	t.Parallel()
+	gate := pgtest.Proxy(t, pgtest.URL(t))
+	conn := connect(t, gate.URL)
+	const delay = 100 * time.Millisecond
+	ping := func() time.Duration {
+		begun := time.Now()
+		if err := conn.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(begun)
+	}
+	gate.Slow(delay)
+	if took := ping(); took < delay {
+		t.Errorf("a ping through a slow gate took %s", took)
+	}
+	gate.Slow(0)
+	if took := min(ping(), ping(), ping()); took >= delay {
+		t.Errorf("a ping took %s when the gate was quick again", took)
+	}
+}
+
+func TestGateTearDoesWhatIsAskedAndTellsNobody(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.URL(t)
+	gate := pgtest.Proxy(t, direct)
+	conn, watcher := connect(t, gate.URL), connect(t, direct)
+	run(t, conn, `CREATE TABLE things (id integer PRIMARY KEY)`)
+	gate.Tear()
+	if _, err := conn.Exec(t.Context(), `INSERT INTO things (id) VALUES (1)`); err == nil {
+		t.Error("an answer came whole through a torn gate")
+	}
+	if n := count(t, watcher, `SELECT count(*) FROM things`); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}

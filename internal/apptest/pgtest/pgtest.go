@@ -1,5 +1,6 @@
 // Package pgtest gives every test a real PostgreSQL: [URL] a schema of its own
-// in it, and [Proxy] a way to break the line to it. It owns the server's life
+// in it, [Proxy] a way to break the line to it, and [Own] a server that the test
+// may stop. It owns the server's life
 // and the schema's, knows nothing of what is put there, and imports nothing of
 // ours, so that the database package's own tests can use it.
 //
@@ -48,11 +49,7 @@ func URL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
-	schema := "pgtest_" + strings.ToLower(rand.Text())
-	err = onServer(server, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "CREATE SCHEMA "+schema)
-		return err
-	})
+	schema, err := newSchema(server)
 	if err != nil {
 		t.Fatalf("pgtest: create a schema on %s: %v", origin(), err)
 	}
@@ -69,6 +66,14 @@ func URL(t testing.TB) string {
 		}
 	})
 	return schemaURL(server, schema)
+}
+
+func newSchema(server *url.URL) (name string, err error) {
+	name = "pgtest_" + strings.ToLower(rand.Text())
+	return name, onServer(server, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "CREATE SCHEMA "+name)
+		return err
+	})
 }
 
 func serverURL() (*url.URL, error) {
