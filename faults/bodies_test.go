@@ -268,7 +268,7 @@ func TestOddBodies(t *testing.T) {
 	odd := oddBodies()
 	v.note("odd requests", "%d", len(odd))
 	time.Sleep(time.Second)
-	rss, _ := memoryOf(p.pid())
+	rss := memoryOf(p.pid())
 
 	var slowest time.Duration
 	var past int64

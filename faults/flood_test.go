@@ -183,8 +183,9 @@ func (f *flood) run(t *testing.T, v *verdicts, names []string) {
 		hashes = f.p.metric(t, "propusk_password_hashes_total")
 		pid, report := cast(t.Context(), t, "flooder", floodOrders{Addr: f.p.addr, Seconds: long.Seconds(), Conns: floodConns, Names: names}, long+2*patience)
 		w = watchTree(f.p.pid(), pid)
+		begun := time.Now()
 		return func() (attacker floodReport) {
-			hashes = (f.p.metric(t, "propusk_password_hashes_total") - hashes) / long.Seconds()
+			hashes = (f.p.metric(t, "propusk_password_hashes_total") - hashes) / time.Since(begun).Seconds()
 			report(&attacker)
 			return attacker
 		}

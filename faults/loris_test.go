@@ -158,7 +158,7 @@ func slowClients(t *testing.T, v *verdicts, p *program, people []person, way str
 	}
 	idle := checks().lasting(lasting(t, 5*time.Second))
 	base := quantile(times(idle), 0.99)
-	rss, _ := memoryOf(p.pid())
+	rss := memoryOf(p.pid())
 	files := openFiles(p.pid()) + len(people)
 	const slack = 2 * time.Second // until a file that was closed is counted, on a busy machine
 	// The last of them may come late too.
@@ -174,7 +174,7 @@ func slowClients(t *testing.T, v *verdicts, p *program, people []person, way str
 		if n > files+slowConns/50 { // the others may have taken some more
 			lastSeen = time.Now()
 		}
-		time.Sleep(250 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 	}
 	answers := l.end()
 	peak, _ := w.end(v)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -90,23 +89,31 @@ func loadAverage() string {
 	return first
 }
 
-// memoryOf is what of a process tree is in memory: added up (rss), and with what
-// they share counted once (pss).
-func memoryOf(root int) (rss, pss int64) {
+// memoryOf is what of a process tree is in memory, added up.
+func memoryOf(root int) (rss int64) {
+	for _, pid := range processTree(root) {
+		statm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid)) // it may have ended
+		if fields := strings.Fields(string(statm)); len(fields) > 1 {
+			pages, _ := strconv.ParseInt(fields[1], 10, 64)
+			rss += pages * int64(os.Getpagesize())
+		}
+	}
+	return rss
+}
+
+// sharedOnce is the same with what the processes share counted once. It takes the
+// system some milliseconds.
+func sharedOnce(root int) (pss int64) {
 	for _, pid := range processTree(root) {
 		rollup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)) // it may have ended
 		for line := range strings.Lines(string(rollup)) {
-			name, value, _ := strings.Cut(line, ":")
-			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			switch name {
-			case "Rss":
-				rss += n << 10
-			case "Pss":
+			if value, found := strings.CutPrefix(line, "Pss:"); found {
+				n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 				pss += n << 10
 			}
 		}
 	}
-	return rss, pss
+	return pss
 }
 
 // readBy is what a process has read from files and connections.
@@ -131,7 +138,6 @@ type watch struct {
 	testCPU    time.Duration
 	childCPU   time.Duration
 	load       string
-	mu         sync.Mutex
 	rss, pss   int64
 	children   int
 	stop, done chan struct{}
@@ -141,36 +147,35 @@ func watchTree(root int, tests ...int) *watch {
 	w := &watch{root: root, others: append(tests, os.Getpid()), begun: time.Now(), busy: busyCPU(), load: loadAverage(),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	w.rootCPU, w.testCPU, w.childCPU = cpuOf(root), cpuOf(w.others...), cpuOf(processTree(root)[1:]...)
-	w.sample()
+	w.sample(true)
 	go func() {
 		defer close(w.done)
-		tick := time.NewTicker(250 * time.Millisecond)
+		tick := time.NewTicker(500 * time.Millisecond)
 		defer tick.Stop()
-		for {
+		for n := 0; ; n++ {
 			select {
 			case <-w.stop:
 				return
 			case <-tick.C:
-				w.sample()
+				w.sample(n%8 == 0)
 			}
 		}
 	}()
 	return w
 }
 
-func (w *watch) sample() {
-	rss, pss := memoryOf(w.root)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rss, w.pss = max(w.rss, rss), max(w.pss, pss)
-	w.children = max(w.children, len(processTree(w.root))-1)
+func (w *watch) sample(exact bool) {
+	if w.rss = max(w.rss, memoryOf(w.root)); exact {
+		w.pss = max(w.pss, sharedOnce(w.root))
+		w.children = max(w.children, len(processTree(w.root))-1)
+	}
 }
 
 // end gives the peaks and prints who had the machine.
 func (w *watch) end(v *verdicts) (rss, pss int64) {
 	close(w.stop)
 	<-w.done
-	w.sample()
+	w.sample(true)
 	took := time.Since(w.begun).Seconds()
 	tree := processTree(w.root)
 	root, children, tests := cpuOf(w.root)-w.rootCPU, cpuOf(tree[1:]...)-w.childCPU, cpuOf(w.others...)-w.testCPU

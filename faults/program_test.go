@@ -4,7 +4,6 @@ package faults_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -166,7 +165,4 @@ func (p *program) goroutines(t *testing.T, atMost int, wait time.Duration) (n in
 func (p *program) noPanic(t *testing.T, v *verdicts) {
 	t.Helper()
 	v.atMost("handlers that panicked", p.metric(t, "propusk_panics_total"), 0, "")
-	if t.Failed() && os.Getenv("FAULTS_LOG") != "" {
-		fmt.Println(p.logTail())
-	}
 }
