@@ -19,7 +19,8 @@
 //	user.go         read, change, disable, erase
 //	email.go, username.go, confusable.go, phone.go
 //	                what a name is, and when two are the same
-//	throttle.go     budgets against guessing; device.go who is known
+//	throttle.go     budgets against guessing; device.go who is known;
+//	                shed.go what is refused before it costs anything
 //	janitor.go      what is over is swept away
 //	installation.go what ties a database to its master key
 package account
@@ -98,6 +99,7 @@ type Service struct {
 
 	serviceKeys serviceKeys
 	readingKeys singleflight.Group
+	empty       emptyBudgets
 	entrance    chan struct{} // a place for each attempt that is looked up, before it is hashed
 }
 

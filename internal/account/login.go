@@ -107,9 +107,9 @@ func (s *Service) enterAttempts(ctx context.Context, who secret.Who) (leave func
 	}
 }
 
-// refusalPace is how long somebody waits to be told that there are too many: it
+// RefusalPace is how long somebody waits to be told that there are too many: it
 // slows down whoever asks again at once.
-const refusalPace = 20 * time.Millisecond
+const RefusalPace = 25 * time.Millisecond
 
 func (s *Service) clock() time.Duration {
 	if s.elapsed == nil {
@@ -134,7 +134,7 @@ func (s *Service) holdBack(ctx context.Context, begun, step time.Duration, err e
 		took := s.elapsed() - begun
 		wait = (took/step+1)*step - took
 	case refusal.Kind == Overloaded, refusal.Kind == Throttled:
-		wait = refusalPace - (s.elapsed() - begun)
+		wait = RefusalPace - (s.elapsed() - begun)
 	}
 	if wait <= 0 {
 		return
@@ -154,7 +154,7 @@ func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember 
 	now := s.now()
 	i, generation := issued{}, s.live.now()
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		role, err := p.use(ctx, tx, now)
+		role, err := s.use(ctx, tx, now, p)
 		if err != nil {
 			return err
 		}

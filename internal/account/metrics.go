@@ -49,9 +49,6 @@ func (m *Metrics) liveSessions(l *liveSessions) {
 	gauge("node_alone", "1 while no other process issues sessions on the database.", func() float64 { return yes(l.alone.Load()) })
 }
 
-// SessionMemory is about how many bytes the sessions in memory take.
-func (s *Service) SessionMemory() int64 { return s.live.table.size.Load() * entryBytes }
-
 // hashing tells the figures of the pool that hashes passwords.
 type hashing struct {
 	hasher                                              *secret.Hasher

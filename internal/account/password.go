@@ -152,21 +152,21 @@ func overloaded(err error) error {
 	return err
 }
 
-// proof is a password that was right a moment ago. use makes it count, in the
-// transaction of what it is for: only if neither the password nor the account
-// has changed meanwhile.
+// proof is a password that was right a moment ago. [Service.use] makes it count,
+// in the transaction of what it is for: only if neither the password nor the
+// account has changed meanwhile.
 type proof struct {
 	userID  string
 	phc     string
 	attempt attempt
 }
 
-func (p proof) use(ctx context.Context, tx *db.Tx, now time.Time) (role string, err error) {
+func (s *Service) use(ctx context.Context, tx *db.Tx, now time.Time, p proof) (role string, err error) {
 	err = tx.QueryRow(ctx, confirmCredential, []any{db.Micros(now), p.userID, p.phc}, &role)
 	if err != nil {
 		return "", notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	return role, giveBack(ctx, tx, now, p.attempt.budgets)
+	return role, s.giveBack(ctx, tx, now, p.attempt.budgets)
 }
 
 // prove checks the password of the caller's own account. It counts against the
@@ -237,7 +237,7 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, in Password
 	i, generation := issued{}, s.live.now()
 	err = s.revoke(u.ID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			role, err := proof.use(ctx, tx, now)
+			role, err := s.use(ctx, tx, now, proof)
 			if err != nil {
 				return err
 			}

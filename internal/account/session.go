@@ -343,7 +343,7 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password se
 	i, generation := issued{}, s.live.now()
 	err = s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			role, err := proof.use(ctx, tx, now)
+			role, err := s.use(ctx, tx, now, proof)
 			if err != nil {
 				return err
 			}

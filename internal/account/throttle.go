@@ -112,6 +112,9 @@ func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, acc
 	if caller.Kind != Operator && caller.IP.IsValid() {
 		budgets = append(budgets, s.newBudget(bucket, scopeNetwork, networkOf(caller.IP), s.policy.AttemptsPerNetwork, networkRefill))
 	}
+	if err := s.knownEmpty(now, budgets...); err != nil {
+		return a, err
+	}
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		a.closed, a.budgets = false, nil
 		for _, b := range budgets {
@@ -132,13 +135,16 @@ func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, acc
 	if a.closed && err == nil {
 		s.metrics.throttled.WithLabelValues(scopePassword).Inc()
 	}
-	return a, s.throttled(err)
+	return a, s.throttled(now, err)
 }
 
 func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, exists bool) (spent bool, err error) {
 	own := s.newBudget(growing, scopeDevice, a.account+" "+a.device.String(), s.policy.AttemptsPerAccount, s.policy.AttemptsRefill)
 	all := s.passwordBudget(a.account, exists)
 	a.budgets = []budget{own, all}
+	if err := s.knownEmpty(now, own); err != nil {
+		return false, err
+	}
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		spent = false
 		taken, err := own.take(ctx, tx, now, s.policy.AttemptsMaxWait)
@@ -158,20 +164,41 @@ func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, e
 		_, err = all.take(ctx, tx, now, 0) // it counts for all, and is not refused for what others did
 		return err
 	})
-	return spent, s.throttled(err)
+	return spent, s.throttled(now, err)
 }
 
-// throttled turns an empty budget into the refusal of the request.
-func (s *Service) throttled(err error) error {
-	if e, ok := err.(*throttledError); ok { //nolint:errorlint // made a few lines above, never wrapped
-		s.metrics.throttled.WithLabelValues(e.scope).Inc()
-		return &Error{Kind: Throttled, Fault: Fault{Code: CodeTooManyAttempts}, RetryAfter: e.wait}
+// throttled turns an empty budget into the refusal of the request, and remembers
+// it.
+func (s *Service) throttled(now time.Time, err error) error {
+	e, ok := err.(*throttledError) //nolint:errorlint // made in this file, never wrapped
+	if !ok {
+		return err
 	}
-	return err
+	s.empty.note(e.key, now, e.wait)
+	return s.refuseEmpty(e.scope, e.wait)
+}
+
+// knownEmpty refuses what the database would refuse.
+func (s *Service) knownEmpty(now time.Time, budgets ...budget) error {
+	for _, b := range budgets {
+		if b.kind == ceiling {
+			continue
+		}
+		if wait := s.empty.wait(b.key, now); wait > 0 {
+			return s.refuseEmpty(b.scope, wait)
+		}
+	}
+	return nil
+}
+
+func (s *Service) refuseEmpty(scope string, wait time.Duration) error {
+	s.metrics.throttled.WithLabelValues(scope).Inc()
+	return &Error{Kind: Throttled, Fault: Fault{Code: CodeTooManyAttempts}, RetryAfter: wait}
 }
 
 type throttledError struct {
 	scope string
+	key   []byte
 	wait  time.Duration
 }
 
@@ -214,7 +241,7 @@ func (b budget) refusal(ctx context.Context, tx *db.Tx, now time.Time) error {
 	if b.kind == bucket {
 		wait -= b.every * time.Duration(b.size-1)
 	}
-	return &throttledError{scope: b.scope, wait: max(wait, time.Second)}
+	return &throttledError{scope: b.scope, key: b.key, wait: max(wait, time.Second)}
 }
 
 // unused gives attempts back that were taken but not used: no password was looked
@@ -225,7 +252,7 @@ func (s *Service) unused(ctx context.Context, budgets []budget) {
 	defer cancel()
 	_ = s.db.Tx(ctx, func(tx *db.Tx) error { // a failure leaves the attempts spent, and time gives them back
 		for _, b := range budgets {
-			if err := b.putBack(ctx, tx, now); err != nil {
+			if err := s.putBack(ctx, tx, now, b); err != nil {
 				return err
 			}
 		}
@@ -233,7 +260,8 @@ func (s *Service) unused(ctx context.Context, budgets []budget) {
 	})
 }
 
-func (b budget) putBack(ctx context.Context, tx *db.Tx, now time.Time) (err error) {
+func (s *Service) putBack(ctx context.Context, tx *db.Tx, now time.Time, b budget) (err error) {
+	s.empty.filled(b.key)
 	if b.kind == bucket {
 		_, err = tx.Exec(ctx, returnToBucket, b.key, b.every.Microseconds())
 	} else {
@@ -246,13 +274,13 @@ func (b budget) putBack(ctx context.Context, tx *db.Tx, now time.Time) (err erro
 // of the strangers only if it was one of them who succeeded: otherwise every
 // login of the owner would give them new guesses. The network gets this one
 // attempt back.
-func giveBack(ctx context.Context, tx *db.Tx, now time.Time, budgets []budget) error {
+func (s *Service) giveBack(ctx context.Context, tx *db.Tx, now time.Time, budgets []budget) error {
 	for _, b := range budgets {
 		var err error
 		if b.kind == bucket {
-			err = b.putBack(ctx, tx, now)
+			err = s.putBack(ctx, tx, now, b)
 		} else {
-			_, err = tx.Exec(ctx, clearBudget, b.key)
+			err = s.clear(ctx, tx, b)
 		}
 		if err != nil {
 			return err
@@ -261,11 +289,17 @@ func giveBack(ctx context.Context, tx *db.Tx, now time.Time, budgets []budget) e
 	return nil
 }
 
+func (s *Service) clear(ctx context.Context, tx *db.Tx, b budget) error {
+	s.empty.filled(b.key)
+	_, err := tx.Exec(ctx, clearBudget, b.key)
+	return err
+}
+
 // forgive forgets the failures at a password that is no longer the account's, or
 // on an operator's word.
 func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
 	for _, b := range []budget{s.accountBudget(userID), s.passwordBudget(userID, true)} {
-		if _, err := tx.Exec(ctx, clearBudget, b.key); err != nil {
+		if err := s.clear(ctx, tx, b); err != nil {
 			return err
 		}
 	}
@@ -280,6 +314,9 @@ func (s *Service) takeRegistration(ctx context.Context, now time.Time, caller Ca
 		return nil, nil
 	}
 	b := s.newBudget(bucket, scopeRegistrations, networkOf(caller.IP), s.policy.RegistrationsPerNetwork, s.policy.RegistrationsRefill)
+	if err := s.knownEmpty(now, b); err != nil {
+		return nil, err
+	}
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		taken, err := b.take(ctx, tx, now, 0)
 		if err == nil && !taken {
@@ -287,7 +324,7 @@ func (s *Service) takeRegistration(ctx context.Context, now time.Time, caller Ca
 		}
 		return err
 	})
-	return []budget{b}, s.throttled(err)
+	return []budget{b}, s.throttled(now, err)
 }
 
 // networkOf is the /24 of an IPv4 address and the /64 of an IPv6 one: what one

@@ -202,7 +202,7 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 	write := func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			if w.proof != nil {
-				if _, err := w.proof.use(ctx, tx, now); err != nil {
+				if _, err := s.use(ctx, tx, now, *w.proof); err != nil {
 					return err
 				}
 			}
@@ -240,7 +240,7 @@ func (s *Service) useProof(ctx context.Context, now time.Time, w *userWrite) err
 		return nil
 	}
 	return s.db.Tx(ctx, func(tx *db.Tx) error {
-		_, err := w.proof.use(ctx, tx, now)
+		_, err := s.use(ctx, tx, now, *w.proof)
 		return err
 	})
 }

@@ -32,22 +32,23 @@ type Options struct {
 
 // API is the face. It is an http.Handler.
 type API struct {
-	service   *account.Service
-	zone      *time.Location
-	langs     []string
-	literals  bool
-	publicURL string
-	https     bool
-	ready     func(context.Context) error
-	mux       *http.ServeMux
-	paths     map[string][]string // path pattern → its methods
-	document  func() []byte       // made when first asked for: most instances never are
+	service    *account.Service
+	zone       *time.Location
+	langs      []string
+	literals   bool
+	publicURL  string
+	overloaded map[string]prepared // by language
+	https      bool
+	ready      func(context.Context) error
+	mux        *http.ServeMux
+	paths      map[string][]string // path pattern → its methods
+	document   func() []byte       // made when first asked for: most instances never are
 }
 
 // New builds the face.
 func New(o Options) (*API, error) {
 	a := &API{
-		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready, publicURL: o.PublicURL, https: o.HTTPS,
+		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready, publicURL: o.PublicURL, https: o.HTTPS, overloaded: prepareOverloaded(o.Languages),
 		mux: http.NewServeMux(), paths: map[string][]string{},
 	}
 	routes := a.routes()

@@ -134,7 +134,7 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
-	requestID := account.CallerFrom(r.Context()).RequestID
+	requestID := w.Header().Get("X-Request-Id")
 	contentType := "application/json"
 	var answer any
 	switch {

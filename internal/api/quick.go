@@ -2,7 +2,11 @@ package api
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"propusk/internal/account"
 )
@@ -54,6 +58,74 @@ func (a *API) Forward(h http.Header, r *http.Request) bool {
 	h["Cache-Control"] = a.forwardCaching(p.Expires)
 	h["Vary"] = varyByCaller
 	return true
+}
+
+// Shed is the refusal of an attempt to log in or to register for which there is
+// no place, before its body is read; nil where there is one.
+func (a *API) Shed(caller account.Caller, registration bool) error {
+	return a.service.Shed(caller, registration)
+}
+
+// AppendOverloaded sets the headers of such a refusal and appends its body to b:
+// what [API.WriteError] would send, without making it anew each time.
+func (a *API) AppendOverloaded(b []byte, h http.Header, r *http.Request, err error) []byte {
+	f := failureOf(err)
+	if len(r.Header["Accept"]) > 0 && wantsProblem(r) {
+		rec := httpRecorder{h: h, b: b}
+		a.writeError(&rec, r, err)
+		return rec.b
+	}
+	lang := a.langs[0]
+	if len(r.Header["Accept-Language"]) > 0 || len(a.langs) > 1 {
+		lang = a.language(r)
+	}
+	h["Content-Language"], h["Vary"] = a.overloaded[lang].lang, varyByAsker
+	h["Content-Type"], h["Cache-Control"] = jsonType, cacheNever
+	if f.retry > 0 {
+		h["Retry-After"] = []string{strconv.Itoa(f.retry)}
+	}
+	b = append(b, a.overloaded[lang].body...)
+	b = append(b, h.Get("X-Request-Id")...)
+	return append(b, `"}}`...)
+}
+
+// prepared is what does not change from one refusal to the next.
+type prepared struct {
+	lang []string
+	body string // up to the request's id
+}
+
+//nolint:gochecknoglobals // values of headers
+var (
+	jsonType    = []string{"application/json"}
+	varyByAsker = []string{"Accept, Accept-Language"}
+)
+
+func prepareOverloaded(langs []string) map[string]prepared {
+	out := map[string]prepared{}
+	for _, lang := range langs {
+		e := errorEnvelope{Status: "error", Code: account.CodeOverloaded, Message: text(account.Fault{Code: account.CodeOverloaded}, lang)}
+		b, err := json.Marshal(e, json.Deterministic(true))
+		body, found := strings.CutSuffix(string(b), `"}}`)
+		if err != nil || !found {
+			panic("the envelope of errors has another form") // it is part of the program, and every test makes it
+		}
+		out[lang] = prepared{lang: []string{lang}, body: body}
+	}
+	return out
+}
+
+// httpRecorder takes an answer to send it later.
+type httpRecorder struct {
+	h http.Header
+	b []byte
+}
+
+func (r *httpRecorder) Header() http.Header { return r.h }
+func (r *httpRecorder) WriteHeader(int)     {}
+func (r *httpRecorder) Write(b []byte) (int, error) {
+	r.b = append(r.b, b...)
+	return len(b), nil
 }
 
 func (a *API) peek(r *http.Request) (account.Pass, bool) {

@@ -136,10 +136,10 @@ func (c *child) awaitReady() error {
 	}
 }
 
-// derive has the child derive a key. One that does not answer within patience is
+// derive has the child derive a key, and tells how long that took it. One that does not answer within patience is
 // killed: there is no other way to take a call back, and the next child is ready
 // in a moment.
-func (c *child) derive(in call, patience time.Duration) ([]byte, error) {
+func (c *child) derive(in call, patience time.Duration) (key []byte, took time.Duration, err error) {
 	reply := make(chan []byte, 1)
 	c.mu.Lock()
 	if c.last++; c.last == 0 { // the greeting's
@@ -160,7 +160,7 @@ func (c *child) derive(in call, patience time.Duration) ([]byte, error) {
 	case r := <-reply: // its last words
 		return in.key(r)
 	default:
-		return nil, errChildEnded
+		return nil, 0, errChildEnded
 	}
 }
 
@@ -175,11 +175,11 @@ func (c *child) write(in call, id uint32) {
 }
 
 // key reads a reply.
-func (in call) key(reply []byte) ([]byte, error) {
-	if status, key := reply[0], reply[1:]; status == replyKey && len(key) == in.size {
-		return key, nil
+func (in call) key(reply []byte) (key []byte, took time.Duration, err error) {
+	if status, key := reply[0], reply[5:]; status == replyKey && len(key) == in.size {
+		return key, time.Duration(binary.BigEndian.Uint32(reply[1:])) * time.Microsecond, nil
 	}
-	return nil, errors.New("the hashing process does not take these parameters")
+	return nil, 0, errors.New("the hashing process does not take these parameters")
 }
 
 // end has it finish what it has begun, and end.

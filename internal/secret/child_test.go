@@ -395,7 +395,7 @@ func TestChildTakesOnlyWhatIsInBounds(t *testing.T) {
 		if c.size > 0 {
 			want[4] = 0
 		}
-		if !bytes.HasPrefix(reply, want) || len(reply) != 5+max(c.size, 0) {
+		if !bytes.HasPrefix(reply, want) || len(reply) != 9+max(c.size, 0) {
 			t.Errorf("%s: %x", name, reply)
 		}
 	}
@@ -423,7 +423,7 @@ func ask(t *testing.T, sent []byte) (reply []byte, err error) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	greeting := []byte("\x00\x00\x00\x15\x00\x00\x00\x00\x00propusk hashes 1")
+	greeting := []byte("\x00\x00\x00\x19\x00\x00\x00\x00\x00\x00\x00\x00\x00propusk hashes 2")
 	rest, greeted := bytes.CutPrefix(out, greeting)
 	if !greeted {
 		t.Fatalf("it said %q", out)

@@ -58,7 +58,13 @@ type Hasher struct {
 	figures HasherFigures
 
 	local localMemories
+	cores chan struct{} // a place for each hash in this process
 }
+
+// ahead is how many hashes for each worker lie ready in the pipe to the child: on
+// a busy machine this process does not always get a core in the moment in which
+// a worker is done, and that one would wait.
+const ahead = 1
 
 // NewHasher makes a pool. Close it.
 func NewHasher(o HasherOptions) *Hasher {
@@ -66,8 +72,10 @@ func NewHasher(o HasherOptions) *Hasher {
 		cost: o.Cost, workers: o.Workers, maxWait: o.MaxWait, idle: o.Workers, queue: newQueue(o.Queue),
 		pace: pace{cost: o.Cost}, figures: newFigures(), local: localMemories{keep: o.Cost.Memory},
 	}
+	h.cores = make(chan struct{}, o.Workers)
 	if o.Command != nil {
 		h.keeper = newKeeper(o)
+		h.idle += o.Workers * ahead
 	}
 	// Nobody's password: a salt and a key that no hash was made of. Verifying
 	// against it costs what verifying against a real one does, and is never true.
@@ -145,10 +153,12 @@ func (h *Hasher) derive(ctx context.Context, who Who, c call) ([]byte, error) {
 
 // here derives the key in this process.
 func (h *Hasher) here(c call) []byte {
+	h.cores <- struct{}{}
+	defer func() { <-h.cores }()
 	m := h.local.take()
 	start := clock()
 	key := argon2.IDKey(m, []byte(c.password.Reveal()), c.salt, c.cost.Passes, c.cost.Memory, c.cost.Threads, uint32(c.size)) //nolint:gosec // decode bounds it
-	h.timed(c.cost, start)
+	h.timed(c.cost, clock().Sub(start))
 	h.local.put(m, c.cost, h.waits())
 	return key
 }
@@ -161,9 +171,9 @@ func (h *Hasher) there(ctx context.Context, c call) (key []byte, err error) {
 			return nil, h.tooLate(ctx)
 		}
 		err = h.keeper.do(func(child *child) (err error) {
-			start := clock()
-			if key, err = child.derive(c, h.patience(c.cost)); err == nil {
-				h.timed(c.cost, start)
+			var took time.Duration
+			if key, took, err = child.derive(c, h.patience(c.cost)); err == nil {
+				h.timed(c.cost, took)
 			}
 			return err
 		})
@@ -190,11 +200,11 @@ func (h *Hasher) patience(c Argon2) time.Duration {
 	return max(10*h.pace.one(c), h.keeper.patience)
 }
 
-func (h *Hasher) timed(c Argon2, start time.Time) {
+func (h *Hasher) timed(c Argon2, took time.Duration) {
 	now := clock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pace.add(c, now.Sub(start), now)
+	h.pace.add(c, took, now)
 }
 
 // arrival is what is known of one who waits.

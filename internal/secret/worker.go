@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os/signal"
 	"runtime"
 	"strings"
@@ -25,13 +26,14 @@ const WorkerArg = "hash-worker"
 //
 //	from the parent  memory (4), passes (4), lanes (1), size of the key (1),
 //	                 length of the salt (1), salt, password
-//	from the child   0 and the key, or 1: these parameters are out of bounds
+//	from the child   0, how long it took in microseconds (4), and the key;
+//	                 or 1: these parameters are out of bounds
 //
 // All numbers are big-endian. The child's first frame is number 0, and says that
 // it is ready.
 const (
 	callHead  = 4 + 4 + 4 + 1 + 1 + 1 // after the length
-	replyHead = 4 + 1
+	replyHead = 4 + 1 + 4
 	maxCall   = callHead + 64 + maxHashed
 	maxReply  = replyHead + 64
 
@@ -40,7 +42,7 @@ const (
 	replyKey     = 0
 	replyRefused = 1
 
-	greeting = "propusk hashes 1"
+	greeting = "propusk hashes 2"
 )
 
 // wipeAfter is how long a worker keeps what a hash has left in its memory when
@@ -98,7 +100,7 @@ func ServeHashes(args []string, in io.Reader, out io.Writer) error {
 	yieldToOthers()
 	keepOutOfDumps()
 	s := &hashServer{in: in, out: out, keep: keep}
-	s.reply(binary.BigEndian.AppendUint32(nil, 0), replyKey, []byte(greeting))
+	s.reply(binary.BigEndian.AppendUint32(nil, 0), replyKey, 0, []byte(greeting))
 	var all sync.WaitGroup
 	for range n {
 		all.Go(s.work)
@@ -136,11 +138,12 @@ func (s *hashServer) work() {
 		}
 		id, c, salt, password, size := parseCall(frame)
 		if password == nil {
-			s.reply(id, replyRefused, nil)
+			s.reply(id, replyRefused, 0, nil)
 		} else {
 			m.mu.Lock()
+			begun := clock()
 			key := argon2.IDKey(m.memory, password, salt, c.Passes, c.Memory, c.Threads, size)
-			s.reply(id, replyKey, key)
+			s.reply(id, replyKey, clock().Sub(begun), key)
 			clear(key)
 			if c.Memory > s.keep { // one costly hash of old must not keep its memory for good
 				m.memory.Release()
@@ -174,11 +177,13 @@ func (s *hashServer) next(buf []byte) (frame []byte, ok bool) {
 
 // reply answers a call. A parent that does not listen any more has closed in as
 // well.
-func (s *hashServer) reply(id []byte, status byte, key []byte) {
+func (s *hashServer) reply(id []byte, status byte, took time.Duration, key []byte) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	b := binary.BigEndian.AppendUint32(s.frame[:0], uint32(replyHead+len(key))) //nolint:gosec // at most 64
-	b = append(append(append(b, id...), status), key...)
+	b = append(append(b, id...), status)
+	b = binary.BigEndian.AppendUint32(b, uint32(min(took.Microseconds(), math.MaxUint32))) //nolint:gosec // bounded here
+	b = append(b, key...)
 	_, _ = s.out.Write(b) // see above
 	clear(b)
 	s.frame = b

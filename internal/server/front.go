@@ -35,6 +35,8 @@ type front struct {
 	seconds  *prometheus.HistogramVec
 	checks   prometheus.Observer // seconds of a token check that succeeds
 	forwards prometheus.Observer // the same for gateways
+	doors    map[string]door     // by path
+	refusals refusals
 	panics   prometheus.Counter
 	quick    bool // token checks may take the short way
 }
@@ -75,6 +77,13 @@ func newFront(o Options, reg *prometheus.Registry) (*front, error) {
 	}, []string{"route", "method", "status"})
 	f.checks = f.seconds.WithLabelValues(checkPath, http.MethodGet, "200")
 	f.forwards = f.seconds.WithLabelValues(forwardPath, http.MethodGet, "200")
+	f.doors = map[string]door{}
+	for _, path := range []string{"/auth/login", "/login", "/auth/register", "/register"} {
+		f.doors[path] = door{
+			registration: strings.HasSuffix(path, "register"),
+			seconds:      f.seconds.WithLabelValues(path, http.MethodPost, statusText(http.StatusServiceUnavailable)),
+		}
+	}
 	f.panics = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "propusk", Name: "panics_total", Help: "Handlers that panicked."})
 	for _, c := range []prometheus.Collector{f.seconds, f.panics} {
 		if err := reg.Register(c); err != nil {
@@ -143,7 +152,7 @@ func (f *front) begin(w http.ResponseWriter) http.Header {
 // ServeHTTP implements [http.Handler].
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
-	if f.quick && r.Method == http.MethodGet && f.check(w, r, begun) {
+	if f.quick && (r.Method == http.MethodGet && f.check(w, r, begun) || r.Method == http.MethodPost && f.shed(w, r, begun)) {
 		return
 	}
 	trace := &api.Trace{Route: "none"}
@@ -237,11 +246,16 @@ func (f *front) account(r *http.Request, rec *recorder, trace *api.Trace, caller
 	if !f.o.Log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 10)
-	attrs = append(attrs,
-		slog.String("method", method), slog.String("route", trace.Route), slog.Int("status", status),
-		slog.Float64("ms", float64(took.Microseconds())/1000), slog.Int("bytes", rec.bytes),
-		slog.String("ip", caller.IP.String()), slog.String("request_id", caller.RequestID))
+	attrs := requestAttrs(method, trace.Route, status, took, rec.bytes, caller)
+	if trace.Code == string(account.CodeOverloaded) || trace.Code == string(account.CodeTooManyAttempts) {
+		logged, before := f.refusals.log()
+		if !logged {
+			return
+		}
+		if before > 0 {
+			attrs = append(attrs, slog.Int64("not_logged", before))
+		}
+	}
 	if trace.UserID != "" {
 		attrs = append(attrs, slog.String("user_id", trace.UserID))
 	}
@@ -252,6 +266,13 @@ func (f *front) account(r *http.Request, rec *recorder, trace *api.Trace, caller
 		attrs = append(attrs, slog.String("error", trace.Err.Error()))
 	}
 	f.o.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+func requestAttrs(method, route string, status int, took time.Duration, size int, caller account.Caller) []slog.Attr {
+	return append(make([]slog.Attr, 0, 12),
+		slog.String("method", method), slog.String("route", route), slog.Int("status", status),
+		slog.Float64("ms", float64(took.Microseconds())/1000), slog.Int("bytes", size),
+		slog.String("ip", caller.IP.String()), slog.String("request_id", caller.RequestID))
 }
 
 var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} //nolint:gochecknoglobals // a constant list
