@@ -30,6 +30,11 @@ var binary string
 // times it. The part gets its orders on standard input and writes a report.
 const role = "FAULTS_ROLE"
 
+// attackersNice is how far attackers stand back on the machine that they share
+// with the program, in front of those who hash. They have machines of their own:
+// what they take of this one must not look like what the program takes for them.
+const attackersNice = "10"
+
 var roles = map[string]func(orders []byte) (report any, err error){
 	"flooder": playFlooder,
 	"loris":   playLoris,
@@ -79,7 +84,7 @@ func perform(play func([]byte) (any, error)) error {
 func cast(ctx context.Context, t *testing.T, part string, orders any, atMost time.Duration) (pid int, report func(into any)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, atMost)
-	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd := exec.CommandContext(ctx, "nice", "-n", attackersNice, os.Args[0])
 	cmd.Env = append(os.Environ(), role+"="+part)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr

@@ -39,15 +39,22 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 		return Token{}, err
 	}
 	now := s.now()
+	place, err := s.hasher.Reserve(hashingFor(caller, "", len(caller.Devices) > 0))
+	if err != nil {
+		return Token{}, overloaded(err)
+	}
+	defer place.Release()
 	u, a, err := s.admit(ctx, now, caller, in)
 	if err != nil {
 		return Token{}, err
 	}
+	who := hashingFor(caller, a.account, a.known)
+	who.Place = place
 	phc := u.passwordHash
 	if a.closed {
 		phc = "" // the same work, and never right
 	}
-	ok, stale, err := s.verify(ctx, hashingFor(caller, a.account, a.known), in.Password, phc)
+	ok, stale, err := s.verify(ctx, who, in.Password, phc)
 	if err != nil {
 		s.unused(ctx, a.budgets)
 		return Token{}, err
@@ -71,10 +78,9 @@ const (
 	entranceWait = time.Second
 )
 
-// admit finds the user and takes an attempt, unless there is no place for its
-// hash anyway.
+// admit finds the user and takes an attempt.
 func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Login) (u userRow, a attempt, err error) {
-	leave, err := s.enterAttempts(ctx, hashingFor(caller, "", len(caller.Devices) > 0))
+	leave, err := s.enterAttempts(ctx)
 	if err != nil {
 		return u, a, err
 	}
@@ -87,10 +93,7 @@ func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Lo
 	return u, a, err
 }
 
-func (s *Service) enterAttempts(ctx context.Context, who secret.Who) (leave func(), err error) {
-	if err := overloaded(s.hasher.Room(who)); err != nil {
-		return nil, err
-	}
+func (s *Service) enterAttempts(ctx context.Context) (leave func(), err error) {
 	leave = func() { <-s.entrance }
 	select {
 	case s.entrance <- struct{}{}:
@@ -109,7 +112,7 @@ func (s *Service) enterAttempts(ctx context.Context, who secret.Who) (leave func
 
 // RefusalPace is how long somebody waits to be told that there are too many: it
 // slows down whoever asks again at once.
-const RefusalPace = 25 * time.Millisecond
+const RefusalPace = 15 * time.Millisecond
 
 func (s *Service) clock() time.Duration {
 	if s.elapsed == nil {

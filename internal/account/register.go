@@ -116,6 +116,13 @@ func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in 
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
 		return userRow{}, err
 	}
+	who := hashingFor(caller, p.email.key, false)
+	place, err := s.hasher.Reserve(who)
+	if err != nil {
+		return userRow{}, overloaded(err)
+	}
+	defer place.Release()
+	who.Place = place
 	// Also before it tells which names are taken.
 	spent, err := s.takeRegistration(ctx, now, caller)
 	if err != nil {
@@ -124,7 +131,7 @@ func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in 
 	if err := checkFree(ctx, s.db, "", p); err != nil { // before the expensive part, and every taken name at once
 		return userRow{}, err
 	}
-	phc, err := s.hash(ctx, hashingFor(caller, p.email.key, false), in.Password)
+	phc, err := s.hash(ctx, who, in.Password)
 	if err != nil {
 		s.unused(ctx, spent)
 		return userRow{}, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
@@ -79,6 +80,7 @@ func serve(r *run, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
+	moreThreads()
 	return s.Run(ctx, func(main, ops net.Addr) {
 		greet(r, cfg, in, main, ops)
 		go tidyUp()
@@ -92,13 +94,23 @@ func tidyUp() {
 	debug.FreeOSMemory()
 }
 
+// moreThreads lets twice as many goroutines run at one time as there are CPUs.
+// On a machine that is busy with other work, hashing first of all, the system
+// takes the CPU away from a thread now and then; whoever stands behind it in the
+// queue of its processor, such as a token check, is then run by another.
+func moreThreads() {
+	if os.Getenv("GOMAXPROCS") == "" { // or else the operator has decided
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
+}
+
 // How much garbage the collector lets grow, whatever is alive beside it. By
 // default it is as much again: next to nothing beside a small service, which then
 // collects twenty times a second under load, and the whole once more beside a
 // million sessions, which hold no pointers and cost a collection nothing.
 const (
 	tuneEvery   = 5 * time.Second
-	garbageRoom = 24 << 20
+	garbageRoom = 32 << 20
 )
 
 // tuneCollector keeps that room the same.

@@ -119,6 +119,44 @@ func (h *Hasher) Room(who Who) error {
 	return h.refusal(who, h.maxWait)
 }
 
+// Place is one in the queue, kept for a caller who has to be looked up first.
+type Place struct {
+	h    *Hasher
+	who  Who
+	held bool
+}
+
+// Reserve keeps a place for the caller's network until it is used, as
+// [Who.Place], or released; or tells as [Hasher.Room] does that there is none.
+// So no more are looked up than can be hashed.
+func (h *Hasher) Reserve(who Who) (*Place, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held() >= h.idle || h.queue.len() > 0 {
+		if err := h.refusal(who, h.maxWait); err != nil {
+			return nil, err
+		}
+	}
+	h.queue.hold(who, 1)
+	return &Place{h: h, who: who, held: true}, nil
+}
+
+func (h *Hasher) held() int { return h.queue.held[knownLane] + h.queue.held[unknownLane] }
+
+// Release gives the place back, if it was not used.
+func (p *Place) Release() {
+	p.h.mu.Lock()
+	defer p.h.mu.Unlock()
+	p.release()
+}
+
+func (p *Place) release() {
+	if p.held {
+		p.held = false
+		p.h.queue.hold(p.who, -1)
+	}
+}
+
 // derive waits for a worker and has it derive the key.
 func (h *Hasher) derive(ctx context.Context, who Who, c call) ([]byte, error) {
 	if len(c.password.Reveal()) > maxHashed {
@@ -218,6 +256,10 @@ func (h *Hasher) enter(ctx context.Context, who Who) error {
 	now := clock()
 	limit := h.maxWait
 	h.mu.Lock()
+	if who.Place != nil {
+		who.Place.release()
+		who.Place = nil
+	}
 	if ctx.Err() != nil { // nobody waits for it any more
 		defer h.mu.Unlock()
 		return h.late(ctx)

@@ -9,9 +9,13 @@ type Who struct {
 	Network string // narrow prefix: a /24 of IPv4, a /64 of IPv6
 	Wide    string // the wider one around it: a /16, a /48
 	Account string // whose password it is; "" where that is nobody's yet
+	Place   *Place // one that was kept for him; nil: none
 }
 
-func (w Who) operator() bool { return w == Who{} }
+func (w Who) operator() bool {
+	w.Place = nil
+	return w == Who{}
+}
 
 func (w Who) lane() int {
 	if w.Known || w.operator() {
@@ -64,6 +68,15 @@ type queue struct {
 	lanes    [lanes]group
 	accounts map[laneAccount]int // waiting, whatever their networks
 	turns    int                 // of the known lane since the other's last, while that waited
+
+	held   [lanes]int       // places that are kept for those who are being looked up
+	heldBy map[laneName]int // of these, by wide network and by network
+}
+
+// laneName is a wide network or a network in a lane: their texts differ.
+type laneName struct {
+	lane int
+	name string
 }
 
 type laneAccount struct {
@@ -91,7 +104,7 @@ type ticket struct {
 }
 
 func newQueue(places int) queue {
-	return queue{places: places, accounts: map[laneAccount]int{}}
+	return queue{places: places, accounts: map[laneAccount]int{}, heldBy: map[laneName]int{}}
 }
 
 func (q *queue) len() int { return q.lanes[knownLane].size + q.lanes[unknownLane].size }
@@ -102,14 +115,14 @@ func (w Who) path() [3]string { return [...]string{w.Wide, w.Network, w.Account}
 // refusal is why there is no place for one more of who, and "" where there is.
 func (q *queue) refusal(who Who) string {
 	lane := who.lane()
-	free := q.places - q.len()
+	free := q.places - q.len() - q.held[knownLane] - q.held[unknownLane]
 	if who.operator() {
 		if free <= 0 {
 			return refusedFull
 		}
 		return ""
 	}
-	free = min(free, q.places-q.places/reservedShare-q.lanes[lane].size)
+	free = min(free, q.places-q.places/reservedShare-q.lanes[lane].size-q.held[lane])
 	if free <= 0 {
 		return refusedFull
 	}
@@ -118,14 +131,32 @@ func (q *queue) refusal(who Who) string {
 	}
 	g := &q.lanes[lane]
 	for level, name := range who.path() {
-		if g = g.members[name]; g == nil {
-			return "" // nothing of it waits
+		if g != nil {
+			g = g.members[name]
 		}
-		if free -= g.size; free <= 0 {
+		if g != nil { // something of it waits
+			free -= g.size
+		}
+		if level < 2 {
+			free -= q.heldBy[laneName{lane, name}]
+		}
+		if free <= 0 {
 			return [...]string{refusedNetwork, refusedNetwork, refusedAccount}[level]
 		}
 	}
 	return ""
+}
+
+// hold keeps n places more, or fewer, for a network of the lane.
+func (q *queue) hold(who Who, n int) {
+	lane := who.lane()
+	q.held[lane] += n
+	for _, name := range []string{who.Wide, who.Network} {
+		k := laneName{lane, name}
+		if q.heldBy[k] += n; q.heldBy[k] == 0 {
+			delete(q.heldBy, k)
+		}
+	}
 }
 
 // before is how many, of those that wait now, may be called before one that who

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,27 +48,54 @@ func (f *front) shed(w http.ResponseWriter, r *http.Request, begun time.Time) bo
 	return true
 }
 
-// refusals spreads out in time what a flood makes of them, and what is logged.
+// refusals is what a flood makes of them: they leave together, and few of them
+// are logged.
 type refusals struct {
-	n atomic.Uint64
+	mu      sync.Mutex
+	batches map[int64]chan struct{} // by when they leave, in batchEvery since the start
 
-	mu     sync.Mutex
 	second int64
 	logged int
 	silent int64
 }
 
-// pause waits for some [account.RefusalPace], never twice in a row the same:
-// those who were refused together must not come back together.
+// batchEvery is how often refusals leave. One after the other they would cost a
+// wake-up each, of a thread here and of one at the other end, which is more than
+// all the rest of a refusal.
+const batchEvery = 10 * time.Millisecond
+
+// pause waits for [account.RefusalPace] and on to the next batch.
 func (p *refusals) pause(r *http.Request) {
-	const steps = 16
-	t := time.NewTimer(account.RefusalPace + time.Duration(p.n.Add(7)%steps)*time.Millisecond)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-p.batch():
 	case <-r.Context().Done():
 	}
 }
+
+func (p *refusals) batch() <-chan struct{} {
+	now := time.Since(started)
+	at := int64((now+account.RefusalPace)/batchEvery) + 1
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.batches[at]
+	if b != nil {
+		return b
+	}
+	if p.batches == nil {
+		p.batches = map[int64]chan struct{}{}
+	}
+	b = make(chan struct{})
+	p.batches[at] = b
+	time.AfterFunc(time.Duration(at)*batchEvery-now, func() {
+		close(b)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.batches, at)
+	})
+	return b
+}
+
+var started = time.Now() //nolint:gochecknoglobals // what batches are counted from
 
 // logPerSecond is how many refusals for want of room or attempts are logged in a
 // second. They are all counted in the metrics.
