@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,11 +126,11 @@ func place(t *testing.T, l layout, name string, addresses ...string) string {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for i := 0; i < len(addresses); i += 2 {
-		if !strings.Contains(text, addresses[i]) {
-			t.Fatalf("%s does not hold %q", name, addresses[i])
+	for pair := range slices.Chunk(addresses, 2) {
+		if !strings.Contains(text, pair[0]) {
+			t.Fatalf("%s does not hold %q", name, pair[0])
 		}
-		text = strings.ReplaceAll(text, addresses[i], addresses[i+1])
+		text = strings.ReplaceAll(text, pair[0], pair[1])
 	}
 	if l.edit != nil {
 		text = l.edit(text)

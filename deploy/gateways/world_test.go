@@ -173,7 +173,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, c)
 		return
 	}
-	_, _ = io.WriteString(w, "for "+r.Header.Get("X-User-Id"))
+	_, _ = io.WriteString(w, "for "+r.Header.Get("X-User-Id")) //nolint:gosec // the reader is a test
 }
 
 func (a *application) arrivals() []arrival {

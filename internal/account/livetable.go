@@ -187,7 +187,7 @@ func (t *liveTable) remove(s *tableShard, e *liveEntry) {
 
 // dropAny takes some entry away, as good as at random.
 func (t *liveTable) dropAny() {
-	var from secret.UUID = secret.NewUUID()
+	from := secret.NewUUID()
 	for i := range t.shards {
 		s := &t.shards[(int(from[0])+i)%tableShards]
 		s.mu.Lock()

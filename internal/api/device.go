@@ -19,7 +19,7 @@ const (
 )
 
 func (a *API) deviceCookie(d account.Device) *http.Cookie {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // it is Secure wherever people come by HTTPS; without it, nothing would keep the mark
 		Name: deviceCookiePrefix + d.Name, Value: d.Mark.Reveal(), Path: "/", MaxAge: int(d.Lifetime.Seconds()),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: a.https,
 	}

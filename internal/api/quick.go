@@ -173,4 +173,7 @@ func (a *API) appendTime(b []byte, us int64) []byte {
 	return appendTwo(b, offset/60%60)
 }
 
-func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
+// appendTwo needs a number below 100.
+func appendTwo(b []byte, n int) []byte {
+	return append(b, byte('0'+n/10), byte('0'+n%10)) //nolint:gosec // see above
+}

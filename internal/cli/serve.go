@@ -124,7 +124,7 @@ func tuneCollector(ctx context.Context) {
 	for {
 		metrics.Read(live)
 		held := max(live[0].Value.Uint64(), 1<<20)
-		debug.SetGCPercent(int(min(max(100*garbageRoom/held, 10), 800))) //nolint:gosec // between 10 and 800
+		debug.SetGCPercent(int(min(max(100*garbageRoom/held, 10), 800)))
 		select {
 		case <-ctx.Done():
 			return

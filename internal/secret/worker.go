@@ -59,15 +59,15 @@ type call struct {
 }
 
 // append appends the call's frame.
-func (c call) append(b []byte, id uint32) []byte {
+func (in call) append(b []byte, id uint32) []byte {
 	be := binary.BigEndian
-	password := c.password.Reveal()
-	b = be.AppendUint32(b, uint32(callHead+len(c.salt)+len(password))) //nolint:gosec // derive bounds them
+	password := in.password.Reveal()
+	b = be.AppendUint32(b, uint32(callHead+len(in.salt)+len(password))) //nolint:gosec // derive bounds them
 	b = be.AppendUint32(b, id)
-	b = be.AppendUint32(b, c.cost.Memory)
-	b = be.AppendUint32(b, c.cost.Passes)
-	b = append(b, c.cost.Threads, byte(c.size), byte(len(c.salt))) //nolint:gosec // at most 64
-	b = append(b, c.salt...)
+	b = be.AppendUint32(b, in.cost.Memory)
+	b = be.AppendUint32(b, in.cost.Passes)
+	b = append(b, in.cost.Threads, byte(in.size), byte(len(in.salt))) //nolint:gosec // at most 64
+	b = append(b, in.salt...)
 	return append(b, password...)
 }
 

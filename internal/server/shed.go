@@ -39,7 +39,7 @@ func (f *front) shed(w http.ResponseWriter, r *http.Request, begun time.Time) bo
 	defer answers.Put(buf)
 	*buf = f.o.API.AppendOverloaded((*buf)[:0], h, r, err)
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = w.Write(*buf) //nolint:gosec // JSON, sent as JSON; whom the answer does not reach cannot be told
+	_, _ = w.Write(*buf) // whom the answer does not reach cannot be told
 	d.seconds.Observe(time.Since(begun).Seconds())
 	if logged, before := f.refusals.log(); logged {
 		f.o.Log.LogAttrs(r.Context(), slog.LevelWarn, "request", append(requestAttrs(http.MethodPost, r.URL.Path, http.StatusServiceUnavailable,
