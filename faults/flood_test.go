@@ -82,7 +82,7 @@ func playFlooder(text []byte) (any, error) {
 	return r, nil
 }
 
-// P2, F17. A flood of wrong logins leaves checks fast and right, memory bounded
+// P2, F17, S-58, V54. A flood of wrong logins leaves checks fast and right, memory bounded
 // and the door open to others.
 func TestLoginFlood(t *testing.T) {
 	p := serve(t, "", "--trusted-proxies", "127.0.0.0/8,::1")

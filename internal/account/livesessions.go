@@ -57,6 +57,8 @@ type liveSessions struct {
 	generation int64
 	forgotten  map[secret.UUID]int64
 	floor      int64
+	unread     map[secret.UUID]struct{} // forgotten, and not read anew since
+	changed    chan struct{}            // tells that there is one
 
 	// members counts what is known to have changed among the nodes: whoever reads
 	// all sessions has all of them only if nobody else could add any meanwhile.
@@ -71,7 +73,8 @@ type liveSessions struct {
 }
 
 func newLiveSessions(now time.Time, maxBytes int64) *liveSessions {
-	l := &liveSessions{max: max(maxBytes/entryBytes, 1), epoch: -1, forgotten: map[secret.UUID]int64{}}
+	l := &liveSessions{max: max(maxBytes/entryBytes, 1), epoch: -1, forgotten: map[secret.UUID]int64{},
+		unread: map[secret.UUID]struct{}{}, changed: make(chan struct{}, 1)}
 	l.heard.Store(db.Micros(now))
 	return l
 }
@@ -127,7 +130,24 @@ func (l *liveSessions) forget(userID string) {
 		l.floor = l.generation
 	}
 	l.forgotten[user] = l.generation
-	l.table.ofUser(&user, func(e *liveEntry) { e.stale = true })
+	left := false
+	l.table.ofUser(&user, func(e *liveEntry) { e.stale, left = true, true })
+	if left && len(l.unread) < maxForgotten { // beyond that they are read when they are asked for
+		l.unread[user] = struct{}{}
+		select {
+		case l.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// takeUnread gives the users whose sessions have to be read anew.
+func (l *liveSessions) takeUnread() map[secret.UUID]struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	users := l.unread
+	l.unread = map[secret.UUID]struct{}{}
+	return users
 }
 
 // forgetAll is forget for everyone, after changes may have been missed.
@@ -484,6 +504,33 @@ func (s *Service) tidy(ctx context.Context) error {
 	return nil
 }
 
+// rereadEach reads what was forgotten as soon as it was, so that it need not be
+// when it is asked for, at which time the database may be away.
+func (s *Service) rereadEach(ctx context.Context) {
+	t := teller{s: s, what: "read sessions anew"}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.live.changed:
+		}
+		work, cancel := context.WithTimeout(ctx, giveUpAfter)
+		for user := range s.live.takeUnread() {
+			var stale []secret.Hash
+			s.live.table.ofUser(&user, func(e *liveEntry) {
+				if e.stale {
+					stale = append(stale, e.hash)
+				}
+			})
+			for i := range stale {
+				_, _, _, err := s.reread(work, &stale[i])
+				t.tell(ctx, err)
+			}
+		}
+		cancel()
+	}
+}
+
 // lag is by how much "last seen" in the database may be behind.
 func (s *Service) lag() time.Duration {
 	if s.policy.TokenIdle > 0 {
@@ -497,6 +544,7 @@ func (s *Service) lag() time.Duration {
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.listen(ctx) })
+	wg.Go(func() { s.rereadEach(ctx) })
 	wg.Go(func() { s.every(ctx, fillEvery, time.Minute, "read sessions", s.refill) })
 	wg.Go(func() { s.every(ctx, janitorEvery, janitorEvery, "look up stale sessions", s.tidy) })
 	wg.Go(func() { s.every(ctx, beatEvery, giveUpAfter, "show that this node lives", s.beat) })

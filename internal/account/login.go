@@ -39,15 +39,11 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 		return Token{}, err
 	}
 	now := s.now()
-	place, err := s.hasher.Reserve(hashingFor(caller, "", len(caller.Devices) > 0))
-	if err != nil {
-		return Token{}, overloaded(err)
-	}
-	defer place.Release()
-	u, a, err := s.admit(ctx, now, caller, in)
+	u, a, place, err := s.admit(ctx, now, caller, in)
 	if err != nil {
 		return Token{}, err
 	}
+	defer place.Release()
 	who := hashingFor(caller, a.account, a.known)
 	who.Place = place
 	phc := u.passwordHash
@@ -78,19 +74,41 @@ const (
 	entranceWait = time.Second
 )
 
-// admit finds the user and takes an attempt.
-func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Login) (u userRow, a attempt, err error) {
+// admit keeps a place in the hashing queue, finds the user and takes an attempt.
+// Who brings no mark of a device is told before he is looked up that there is no
+// place; whether a mark makes a device known only the account can tell.
+func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Login) (u userRow, a attempt, place *secret.Place, err error) {
+	reserve := func(known bool) (err error) {
+		place, err = s.hasher.Reserve(hashingFor(caller, "", known))
+		return overloaded(err)
+	}
+	if len(caller.Devices) == 0 {
+		if err := reserve(false); err != nil {
+			return u, a, nil, err
+		}
+	}
+	defer func() {
+		if err != nil && place != nil {
+			place.Release()
+		}
+	}()
 	leave, err := s.enterAttempts(ctx)
 	if err != nil {
-		return u, a, err
+		return u, a, place, err
 	}
 	defer leave()
 	u, account, err := s.userByLogin(ctx, in.EmailOrName)
 	if err != nil {
-		return u, a, err
+		return u, a, place, err
+	}
+	if place == nil {
+		_, known := s.knownDevice(now, account, caller.Devices)
+		if err := reserve(known); err != nil {
+			return u, a, nil, err
+		}
 	}
 	a, err = s.attempt(ctx, now, caller, account, u.ID != "")
-	return u, a, err
+	return u, a, place, err
 }
 
 func (s *Service) enterAttempts(ctx context.Context) (leave func(), err error) {
