@@ -112,7 +112,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	if c.PasswordMinLength != 8 || !c.PasswordBlocklist || c.Argon2 != (config.Argon2{Memory: 19456, Passes: 2, Lanes: 1}) {
 		t.Errorf("passwords: %d %v %v", c.PasswordMinLength, c.PasswordBlocklist, c.Argon2)
 	}
-	if c.HashWorkers < 1 || c.HashQueue != 256 || c.HashWait != 3*time.Second || c.ShutdownTimeout != 10*time.Second {
+	if c.HashWorkers < 1 || c.HashQueue != 1024 || c.HashWait != 3*time.Second || c.ShutdownTimeout != 10*time.Second {
 		t.Errorf("work: %d %d %v %v", c.HashWorkers, c.HashQueue, c.HashWait, c.ShutdownTimeout)
 	}
 	if c.AttemptsPerAccount != 10 || c.AttemptsPerNetwork != 300 || c.AttemptsRefill != time.Minute {

@@ -80,7 +80,7 @@ var settings = []setting{
 		into: set(parseArgon2, func(c *Config) *Argon2 { return &c.Argon2 })},
 	{name: "hash-workers", normal: "0",
 		into: set(between(0, 1024), func(c *Config) *int { return &c.HashWorkers })},
-	{name: "hash-queue", normal: "256",
+	{name: "hash-queue", normal: "1024",
 		into: set(between(0, 65536), func(c *Config) *int { return &c.HashQueue })},
 	{name: "hash-wait", normal: "3s",
 		into: set(parseDuration, func(c *Config) *time.Duration { return &c.HashWait })},
