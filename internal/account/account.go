@@ -270,6 +270,9 @@ func NewSecret(s string) Secret { return secret.NewText(s) }
 // IsID tells whether s has the form of a user's or session's id.
 func IsID(s string) bool { return secret.IsCanonicalUUID(s) }
 
+// IsRole tells whether s has the form of a role.
+func IsRole(s string) bool { return validRole(s) }
+
 // Unavailable tells whether err means that the database cannot serve now.
 func Unavailable(err error) bool { return errors.Is(err, db.ErrUnavailable) }
 

@@ -48,11 +48,14 @@ func (s *Service) markMAC(mark []byte, userID string) []byte {
 	return s.keys.MAC("device", append(append(make([]byte, 0, markSize+36), mark...), userID...))
 }
 
+// MayBeMark tells whether a text has the length of a mark.
+func MayBeMark(text string) bool { return len(text) == base64.RawURLEncoding.EncodedLen(markSize) }
+
 // knownDevice finds the mark of the account among those that came along.
 func (s *Service) knownDevice(now time.Time, account string, marks []secret.Text) (id secret.UUID, known bool) {
 	for _, m := range marks[:min(len(marks), maxDeviceMarks)] {
 		text := m.Reveal()
-		if len(text) != base64.RawURLEncoding.EncodedLen(markSize) {
+		if !MayBeMark(text) {
 			continue
 		}
 		b, err := base64.RawURLEncoding.Strict().DecodeString(text)

@@ -333,3 +333,24 @@ func TestClosedRegistrationIsClosed(t *testing.T) {
 		}
 	})
 }
+
+// Attack: eight cookies that another host or page has set, in front of the owner's
+// own, must not make his device a stranger.
+func TestForeignCookiesHideNoMark(t *testing.T) {
+	t.Parallel()
+	o := attempts(2)
+	o.HTTPS = true
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		p := a.NewPerson(t)
+		login := tryLogin(t, a.Client, p.Username, p.Password).Want(t, http.StatusOK)
+		own, _, _ := strings.Cut(login.Header.Get("Set-Cookie"), ";")
+		exhaust(t, a, p)
+		junk := ""
+		for i := range 12 {
+			junk += fmt.Sprintf("propusk-device-%012d=%s; __Host-propusk-device-%012d=x; ", i, strings.Repeat("A", len(login.Header.Get(deviceHeader))), i)
+		}
+		tryLogin(t, a.With("Cookie", junk+own), p.Username, p.Password).Want(t, http.StatusOK)
+		bare := strings.TrimPrefix(own, "__Host-") // any host of the domain could have set it
+		retryAfter(t, tryLogin(t, a.With("Cookie", bare), p.Username, p.Password))
+	})
+}

@@ -41,6 +41,8 @@ type Error struct {
 	Fault      Fault
 	Fields     map[string]Fault // by wire name; every broken field, not only the first
 	RetryAfter time.Duration    // for Throttled and Overloaded
+
+	unhashed bool // Overloaded before anything was done for a password
 }
 
 // Error gives the English words, with the fields in order of their names.

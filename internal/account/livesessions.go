@@ -68,6 +68,8 @@ type liveSessions struct {
 	complete atomic.Bool
 
 	epoch  int64        // the last change heard of; only the poller uses it
+	awake  atomic.Int64 // since when it has looked without a gap, in microseconds: what was asked before counts for nothing
+	deaf   atomic.Bool  // it has not heard since
 	heard  atomic.Int64 // when it was asked for, in microseconds
 	silent atomic.Int64 // when the database was last known to be away, likewise
 }
@@ -84,6 +86,9 @@ func newLiveSessions(now time.Time, maxBytes int64) *liveSessions {
 // last heard, for nobody can change anything then. It also says no when the
 // clock was set back by as much: how long ago we heard is not known then.
 func (l *liveSessions) trusted(now time.Time, offline time.Duration) bool {
+	if l.deaf.Load() {
+		return false
+	}
 	us := db.Micros(now)
 	ago := us - l.heard.Load()
 	if ago < staleAfter.Microseconds() {
@@ -99,6 +104,7 @@ func (l *liveSessions) put(e *liveEntry, generation int64) bool {
 	defer l.mu.Unlock()
 	e.stale = l.floor > generation || l.forgotten[e.user] > generation
 	if l.table.size.Load() >= l.max {
+		l.members++ // whoever is reading all sessions will not have all
 		l.complete.Store(false)
 		l.table.dropAny()
 	}
@@ -234,7 +240,7 @@ func (s *Service) inMemory(now time.Time, hash *secret.Hash) (e liveEntry, v ver
 		}
 		e = *in
 	})
-	if !known && authority {
+	if !known && authority && l.complete.Load() { // still: one may just have made room for another
 		v = invalid
 	}
 	return e, v
@@ -354,7 +360,10 @@ func (s *Service) hear(ctx context.Context) error {
 		return fmt.Errorf("hear of sessions: %w", err)
 	}
 	l.epoch = last
-	l.heard.Store(db.Micros(asked))
+	if us := db.Micros(asked); us >= l.awake.Load() {
+		l.heard.Store(us)
+		l.deaf.Store(false)
+	}
 	return nil
 }
 
@@ -368,16 +377,17 @@ func (s *Service) listen(ctx context.Context) {
 		done := make(chan error, 1)
 		go func() { done <- s.hear(work) }()
 		var err error
-		for ticks, waiting := 0, true; waiting; last = s.now() {
+		for ticks, waiting := 0, true; waiting; {
 			select {
 			case err = <-done:
-				if waiting = false; err != nil {
-					s.live.away(s.now(), last)
-				}
+				waiting = false
 			case <-tick.C:
-				if ticks++; ticks >= silentAfter {
-					s.live.away(s.now(), last)
-				}
+				ticks++
+			}
+			now := s.now()
+			s.live.lookedAgain(now, last)
+			if last = now; err != nil || ticks >= silentAfter && waiting {
+				s.live.silent.Store(db.Micros(now))
 			}
 		}
 		cancel()
@@ -387,14 +397,19 @@ func (s *Service) listen(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		now := s.now()
+		s.live.lookedAgain(now, last)
+		last = now
 	}
 }
 
-// away notes that the database does not answer. A process that was suspended
-// since it last looked knows nothing of the time between: it must ask first.
-func (l *liveSessions) away(now, looked time.Time) {
-	if now.Sub(looked) < staleAfter {
-		l.silent.Store(db.Micros(now))
+// lookedAgain is for a process that was suspended, or whose clock was moved, since
+// it last looked: it knows nothing of the time between, and believes itself only
+// when it has asked and heard anew.
+func (l *liveSessions) lookedAgain(now, last time.Time) {
+	if now.Sub(last).Abs() >= staleAfter {
+		l.deaf.Store(true)
+		l.awake.Store(db.Micros(now))
 	}
 }
 

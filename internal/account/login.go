@@ -52,7 +52,7 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 	}
 	ok, stale, err := s.verify(ctx, who, in.Password, phc)
 	if err != nil {
-		s.unused(ctx, a.budgets)
+		s.unused(ctx, a.taken, err)
 		return Token{}, err
 	}
 	if !ok || !u.disabledAt.IsZero() {

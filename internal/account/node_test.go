@@ -9,6 +9,7 @@ import (
 
 	"propusk/internal/account"
 	"propusk/internal/apptest"
+	"propusk/internal/apptest/pgtest"
 	"propusk/internal/db"
 )
 
@@ -150,7 +151,8 @@ func TestSessionsBeyondTheMemoryCountToo(t *testing.T) {
 // then. Everything else is a 503.
 func TestLoneProcessChecksTokensWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
-	a, gate, _ := behindGate(t)
+	gate := pgtest.Proxy(t, pgtest.URL(t))
+	a := apptest.Start(t, apptest.Options{DatabaseURL: gate.URL, Policy: func(p *account.Policy) { p.OfflineChecks = 6 * time.Second }})
 	p := a.NewPerson(t)
 	ended := another(t, a, p)
 	a.As(ended).Do(t, "POST", "/auth/logout", nil).Want(t, http.StatusOK)
@@ -160,8 +162,9 @@ func TestLoneProcessChecksTokensWithoutItsDatabase(t *testing.T) {
 	for name, away := range map[string]func(){"refused": gate.Cut, "silent": gate.Stall} {
 		t.Run(name, func(t *testing.T) {
 			away()
-			for _, since := range []time.Duration{time.Second, time.Minute, 3*time.Minute + 58*time.Second} {
-				a.Clock.Move(since)
+			for range 6 {
+				a.Clock.Move(900 * time.Millisecond) // a second and more would be a gap
+				time.Sleep(2 * 250 * time.Millisecond)
 				eventually(t, "it knows that the database is away", 10*time.Second, func() bool { return quick(t, a, p.Token) == http.StatusOK })
 				for range 20 {
 					wantStatus(t, a, "live", p.Token, http.StatusOK)
@@ -174,7 +177,7 @@ func TestLoneProcessChecksTokensWithoutItsDatabase(t *testing.T) {
 				wantOutage(t, a, a.Do(t, "POST", "/auth/login", loginBody(p.Username, p.Password)))
 				wantOutage(t, a, p.Do(t, "POST", "/auth/logout", nil))
 				wantOutage(t, a, a.Do(t, "GET", "/readyz", nil))
-				a.Clock.Move(2 * time.Second) // and no longer
+				a.Clock.Move(900 * time.Millisecond) // and no longer
 				wantOutage(t, a, p.Do(t, "GET", "/auth/session", nil))
 				wantOutage(t, a, p.Do(t, "GET", "/auth/forward", nil))
 				wantOutage(t, a, a.As(p.ID).Do(t, "GET", "/auth/session", nil))
@@ -184,6 +187,25 @@ func TestLoneProcessChecksTokensWithoutItsDatabase(t *testing.T) {
 			wantStatus(t, a, "ended", ended, http.StatusUnauthorized)
 		})
 	}
+}
+
+// A process that was suspended must hear before it believes itself again, also
+// when its database is away as it wakes.
+func TestSuspendedProcessDoesNotBelieveItself(t *testing.T) {
+	t.Parallel()
+	a, gate, plain := behindGate(t)
+	p := a.NewPerson(t)
+	complete(t, a)
+	gate.Cut()
+	a.Clock.Move(2 * time.Minute)
+	b := apptest.Start(t, apptest.Options{DatabaseURL: plain, Keys: a.Keys})
+	b.As(p.Token).Do(t, "POST", "/auth/logout", nil).Want(t, http.StatusOK)
+	for range 8 {
+		wantOutage(t, a, p.Do(t, "GET", "/auth/session", nil))
+		time.Sleep(150 * time.Millisecond)
+	}
+	gate.Restore()
+	eventually(t, "it hears", 10*time.Second, func() bool { return status(t, a, p.Token) == http.StatusUnauthorized })
 }
 
 // quick is status that gives up after a second.

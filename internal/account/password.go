@@ -145,7 +145,7 @@ func overloaded(err error) error {
 	var busy *secret.BusyError
 	switch {
 	case errors.As(err, &busy):
-		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: busy.RetryAfter}
+		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: busy.RetryAfter, unhashed: secret.Unhashed(err)}
 	case errors.Is(err, secret.ErrBusy):
 		return &Error{Kind: Overloaded, Fault: Fault{Code: CodeOverloaded}, RetryAfter: busyRetry}
 	}
@@ -166,7 +166,7 @@ func (s *Service) use(ctx context.Context, tx *db.Tx, now time.Time, p proof) (r
 	if err != nil {
 		return "", notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	return role, s.giveBack(ctx, tx, now, p.attempt.budgets)
+	return role, s.giveBack(ctx, tx, now, p.attempt.clears)
 }
 
 // prove checks the password of the caller's own account. It counts against the
@@ -187,7 +187,7 @@ func (s *Service) prove(ctx context.Context, caller Caller, password secret.Text
 	}
 	ok, _, err := s.verify(ctx, hashingFor(caller, u.ID, true), password, phc)
 	if err != nil {
-		s.unused(ctx, p.attempt.budgets)
+		s.unused(ctx, p.attempt.taken, err)
 		return proof{}, err
 	}
 	if ok {

@@ -133,7 +133,7 @@ func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in 
 	}
 	phc, err := s.hash(ctx, who, in.Password)
 	if err != nil {
-		s.unused(ctx, spent)
+		s.unused(ctx, spent, err)
 		return userRow{}, err
 	}
 	u := userRow{passwordHash: phc, passwordChangedAt: now, version: 1}

@@ -43,6 +43,8 @@ const readKeysWithin = 2 * time.Second
 // serviceKeys is all keys, in memory: a gateway or service asks with every
 // request of its own, also while the database is away.
 type serviceKeys struct {
+	reading sync.Mutex
+
 	mu     sync.RWMutex
 	byHash map[secret.Hash]ServiceKey
 }
@@ -158,6 +160,8 @@ func (s *Service) eachKey(ctx context.Context, f func(secret.Hash, ServiceKey)) 
 
 // readKeys brings the keys in memory up to date.
 func (s *Service) readKeys(ctx context.Context) error {
+	s.serviceKeys.reading.Lock() // who reads later also stores later
+	defer s.serviceKeys.reading.Unlock()
 	fresh := map[secret.Hash]ServiceKey{}
 	if err := s.eachKey(ctx, func(hash secret.Hash, k ServiceKey) { fresh[hash] = k }); err != nil {
 		return err

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -55,6 +56,8 @@ const (
 	forgetSome = time.Hour
 	forgetMany = 24 * time.Hour
 	forever    = 100 * 365 * 24 * time.Hour
+	// manyFailures is what counts as many for a ceiling.
+	manyFailures = 10
 )
 
 // The scopes of budgets.
@@ -75,8 +78,9 @@ type attempt struct {
 	// closed: too many failures in a row, whoever it was. The password is not
 	// looked at any more, except from a known device, and the answer is that of a
 	// wrong one.
-	closed  bool
-	budgets []budget
+	closed bool
+	taken  []budget // from which it was taken
+	clears []budget // those that a success fills again
 }
 
 // passwordBudget is what everybody's failures at an account's password are counted in.
@@ -116,14 +120,14 @@ func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, acc
 		return a, err
 	}
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		a.closed, a.budgets = false, nil
+		a.closed, a.taken, a.clears = false, nil, budgets
 		for _, b := range budgets {
 			taken, err := b.take(ctx, tx, now, s.policy.AttemptsMaxWait)
 			switch {
 			case err != nil:
 				return err
 			case taken:
-				a.budgets = append(a.budgets, b)
+				a.taken = append(a.taken, b)
 			case b.kind == ceiling:
 				a.closed = true
 			default:
@@ -141,12 +145,12 @@ func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, acc
 func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, exists bool) (spent bool, err error) {
 	own := s.newBudget(growing, scopeDevice, a.account+" "+a.device.String(), s.policy.AttemptsPerAccount, s.policy.AttemptsRefill)
 	all := s.passwordBudget(a.account, exists)
-	a.budgets = []budget{own, all}
+	a.clears = []budget{own, all}
 	if err := s.knownEmpty(now, own); err != nil {
 		return false, err
 	}
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		spent = false
+		spent, a.taken = false, []budget{own}
 		taken, err := own.take(ctx, tx, now, s.policy.AttemptsMaxWait)
 		if err != nil {
 			return err
@@ -161,7 +165,10 @@ func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, e
 		if spent = failures > s.policy.AttemptsLimit; spent {
 			return nil
 		}
-		_, err = all.take(ctx, tx, now, 0) // it counts for all, and is not refused for what others did
+		// It counts for all, and is not refused for what others did.
+		if taken, err = all.take(ctx, tx, now, 0); taken {
+			a.taken = append(a.taken, all)
+		}
 		return err
 	})
 	return spent, s.throttled(now, err)
@@ -222,11 +229,11 @@ func (b budget) take(ctx context.Context, tx *db.Tx, now time.Time, maxWait time
 		n, err = tx.Exec(ctx, takeGrowing, b.key, us, b.size, every, longest, us+longest, first,
 			us+forgetSome.Microseconds(), us+forgetMany.Microseconds(), us+clockSlack.Microseconds())
 	case ceiling:
-		keep := forgetMany
+		some, many := forgetSome, forgetMany
 		if b.lasting {
-			keep = forever
+			some, many = forever, forever
 		}
-		n, err = tx.Exec(ctx, takeBelowCeiling, b.key, us, b.size, us+keep.Microseconds())
+		n, err = tx.Exec(ctx, takeBelowCeiling, b.key, us, b.size, us+some.Microseconds(), us+many.Microseconds(), manyFailures)
 	}
 	return n == 1, err
 }
@@ -244,9 +251,14 @@ func (b budget) refusal(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return &throttledError{scope: b.scope, key: b.key, wait: max(wait, time.Second)}
 }
 
-// unused gives attempts back that were taken but not used: no password was looked
-// at. It goes on where the request has ended, which is why most are unused.
-func (s *Service) unused(ctx context.Context, budgets []budget) {
+// unused gives attempts back that were taken but not used, since we had no room to
+// look at a password. Whoever goes away himself has used his: he may have what he
+// came for by then, or the work is done. It goes on where the request has ended.
+func (s *Service) unused(ctx context.Context, budgets []budget, cause error) {
+	var refusal *Error
+	if !errors.As(cause, &refusal) || !refusal.unhashed {
+		return
+	}
 	now := s.now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

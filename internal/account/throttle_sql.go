@@ -33,17 +33,18 @@ WHEN throttle.failures + 1 < $3 THEN $2
 WHEN (throttle.failures + 2 - $3) * (throttle.failures + 2 - $3) * $4 >= $5 THEN $6
 ELSE $2 + (throttle.failures + 2 - $3) * (throttle.failures + 2 - $3) * $4 END,
 forget_at = CASE WHEN throttle.forget_at <= $2 OR throttle.failures + 1 < $3 THEN $8 ELSE $9 END
-WHERE throttle.until <= $2 OR throttle.forget_at <= $2 OR throttle.until > CASE
+WHERE throttle.failures < $3 OR throttle.until <= $2 OR throttle.forget_at <= $2 OR throttle.until > CASE
 WHEN throttle.failures < $3 THEN $10
 WHEN (throttle.failures + 1 - $3) * (throttle.failures + 1 - $3) * $4 >= $5 THEN $10 + $5
 ELSE $10 + (throttle.failures + 1 - $3) * (throttle.failures + 1 - $3) * $4 END`
 
-// $1 key, $2 now, $3 the ceiling, $4 when it is forgotten.
+// $1 key, $2 now, $3 the ceiling, $4 and $5 when some and many failures are
+// forgotten, $6 how many are many.
 const takeBelowCeiling = `
 INSERT INTO throttle (key, failures, until, forget_at) VALUES ($1, 1, $2, $4)
 ON CONFLICT (key) DO UPDATE SET
 failures = CASE WHEN throttle.forget_at <= $2 THEN 1 ELSE throttle.failures + 1 END,
-forget_at = $4
+forget_at = CASE WHEN throttle.forget_at <= $2 OR throttle.failures + 1 < $6 THEN $4 ELSE $5 END
 WHERE throttle.failures < $3 OR throttle.forget_at <= $2`
 
 const selectUntil = `SELECT until FROM throttle WHERE key = $1`

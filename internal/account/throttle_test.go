@@ -1,18 +1,21 @@
 package account_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"propusk/internal/account"
 	"propusk/internal/apptest"
+	"propusk/internal/secret"
 )
 
 const wrongPassword = "wrong-Velvet-12-kite"
@@ -327,5 +330,68 @@ func TestBudgetsAreNamedUnderTheMasterKey(t *testing.T) {
 		if len(minus(rows[0], rows[1])) != 3 {
 			t.Errorf("the same budgets under two master keys: %q, %q", rows[0], rows[1])
 		}
+	})
+}
+
+// Attack: whoever hangs up before he is answered has used his attempt, or guesses,
+// hashes and questions for taken names would cost nothing.
+func TestWhoHangsUpHasUsedHisAttempt(t *testing.T) {
+	t.Parallel()
+	o := attempts(5)
+	o.HashWorkers, o.Argon2 = 1, secret.Argon2{Memory: 64 << 10, Passes: 2, Threads: 1}
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		p := newUser(t, a, "kissinger", "", false)
+		var wg sync.WaitGroup
+		for range 12 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+				defer cancel()
+				r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Base()+"/auth/login",
+					strings.NewReader(`{"email_or_name":"kissinger","password":"`+wrongPassword+`"}`))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.Header.Set("Content-Type", "application/json")
+				if res, err := http.DefaultClient.Do(r); err == nil {
+					_ = res.Body.Close()
+				}
+			})
+		}
+		wg.Wait()
+		eventually(t, "nobody waits any more", 10*time.Second, func() bool { waiting, _ := a.Hasher.Stats(); return waiting == 0 })
+		time.Sleep(300 * time.Millisecond) // for what would be given back
+		retryAfter(t, tryLogin(t, a.Client, p.Username, p.Password))
+	})
+}
+
+// Attempts that arrive together are not refused for having read the time in
+// another order than they were counted in.
+func TestParallelLoginsBelowTheLimitAreAllLookedAt(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, attempts(1000), func(t *testing.T, a *apptest.App) {
+		p := newUser(t, a, "kissinger", "", false)
+		w := newWire(t, a)
+		stop := make(chan struct{})
+		var clock sync.WaitGroup
+		clock.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+					a.Clock.Move(time.Millisecond)
+				}
+			}
+		})
+		together(6, func(int) {
+			for range 20 {
+				if code, b := w.send(t, "POST", "/auth/login", "", `{"email_or_name":"kissinger","password":"`+p.Password+`"}`); code != http.StatusOK && code != http.StatusServiceUnavailable {
+					t.Errorf("status %d: %s", code, b)
+				}
+			}
+		})
+		close(stop)
+		clock.Wait()
 	})
 }

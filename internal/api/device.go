@@ -32,19 +32,27 @@ func (a *API) deviceCookie(d account.Device) *http.Cookie {
 // maxDevices is how many marks of one request are looked at.
 const maxDevices = 8
 
-// DevicesOf takes the marks of known devices from a request.
-func DevicesOf(r *http.Request) (marks []account.Secret) {
-	for _, v := range r.Header[deviceHeader] {
-		if len(marks) < maxDevices && v != "" {
-			marks = append(marks, account.NewSecret(v))
+// DevicesOf takes the marks of known devices from a request. Over HTTPS only
+// cookies count that no other host can have set.
+func (a *API) DevicesOf(r *http.Request) (marks []account.Secret) {
+	add := func(mark string) {
+		if len(marks) < maxDevices && account.MayBeMark(mark) {
+			marks = append(marks, account.NewSecret(mark))
 		}
+	}
+	for _, v := range r.Header[deviceHeader] {
+		add(v)
 	}
 	if len(r.Header["Cookie"]) == 0 {
 		return marks
 	}
+	prefix := deviceCookiePrefix
+	if a.https {
+		prefix = secureDeviceCookiePrefix
+	}
 	for _, c := range r.Cookies() {
-		if len(marks) < maxDevices && strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), deviceCookiePrefix) {
-			marks = append(marks, account.NewSecret(c.Value))
+		if strings.HasPrefix(c.Name, prefix) {
+			add(c.Value)
 		}
 	}
 	return marks

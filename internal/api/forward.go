@@ -52,7 +52,16 @@ func mayPass(r *http.Request, role string) error {
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	roles := query["role"]
-	if err != nil || len(query) != 1 || len(roles) != 1 || !slices.Contains(strings.Split(roles[0], ","), role) {
+	if err != nil || len(query) != 1 || len(roles) != 1 {
+		return errRoleMissing
+	}
+	list := strings.Split(roles[0], ",")
+	for _, r := range list {
+		if !account.IsRole(r) { // such as the path of a client, which his gateway has appended
+			return errRoleMissing
+		}
+	}
+	if !slices.Contains(list, role) {
 		return errRoleMissing
 	}
 	return nil

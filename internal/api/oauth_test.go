@@ -221,7 +221,7 @@ func TestForwardTellsAGatewayWhoseRequestItIs(t *testing.T) {
 			}
 		}
 		for _, target := range []string{
-			"?role=Admin", "?role=", "?role", "?role=editor", "?role=Editor&role=Admin", "?role=Admin&role=Editor", "?role=Editor;x", "?role=%zz", "?x=y", "?role=Admin%2CVerified",
+			"?role=Admin", "?role=", "?role", "?role=editor", "?role=Editor&role=Admin", "?role=Admin&role=Editor", "?role=Editor;x", "?role=%zz", "?x=y", "?role=Admin%2CVerified", "?role=Admin/x,Editor", "?role=Editor,",
 		} {
 			got := claims.Do(t, "GET", "/auth/forward"+target, nil).Want(t, 403, "role_missing")
 			wantHeader(t, got, "X-User-Id", "")
@@ -261,6 +261,18 @@ func TestForwardIsCachedOnlyWhereARevocationIsEffectiveAtOnce(t *testing.T) {
 			t.Errorf("beside another node: Cache-Control %q", got)
 		}
 	})
+}
+
+// A page's preflight is for pages; to a gateway, 204 would be a yes.
+func TestForwardAnswersNoPreflight(t *testing.T) {
+	t.Parallel()
+	a := apptest.Start(t, apptest.Options{DatabaseURL: "sqlite::memory:", CORSOrigins: []string{"https://app.example.com"}})
+	for _, path := range []string{"/auth/forward", "/auth/forward/x"} {
+		got := a.With("Origin", "https://app.example.com").With("Access-Control-Request-Method", "GET").Raw(t, "OPTIONS", path, nil)
+		if got.Status != 401 && got.Status != 403 {
+			t.Errorf("%s: status %d", path, got.Status)
+		}
+	}
 }
 
 // The short way of the gateway's question gives what the long way gives.

@@ -165,6 +165,29 @@ func (h *Hasher) derive(ctx context.Context, who Who, c call) ([]byte, error) {
 	if err := h.enter(ctx, who); err != nil {
 		return nil, err
 	}
+	key, err := h.work(ctx, c)
+	if err != nil {
+		err = &begunError{err}
+	}
+	return key, err
+}
+
+// begunError is one after a worker was given the hash: it may have been made,
+// though nobody has the key.
+type begunError struct{ error }
+
+func (e *begunError) Unwrap() error { return e.error }
+
+// Unhashed tells whether err means that a password was refused before anything
+// was done for it: not that somebody went away who had asked for it, nor that a
+// hash was begun.
+func Unhashed(err error) bool {
+	var begun *begunError
+	return errors.Is(err, ErrBusy) && !errors.As(err, &begun)
+}
+
+// work has the key derived; a worker is the caller's.
+func (h *Hasher) work(ctx context.Context, c call) ([]byte, error) {
 	if h.keeper == nil {
 		defer h.leave()
 		return h.here(c), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -157,7 +158,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	trace := &api.Trace{Route: "none"}
 	caller := account.Caller{
-		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(), Devices: api.DevicesOf(r),
+		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(), Devices: f.o.API.DevicesOf(r),
 	}
 	if f.trusts(r, caller.IP) {
 		caller.Kind = account.Network
@@ -192,7 +193,9 @@ func (f *front) guarded(w *recorder, r *http.Request, trace *api.Trace) {
 			trace.Err = err
 		}
 	}()
-	if origin := r.Header.Get("Origin"); len(f.cors) > 0 && f.allowOrigin(w, r, origin) {
+	// What a gateway asks with the headers of its client is no page's question.
+	asks := r.URL.Path == forwardPath || strings.HasPrefix(r.URL.Path, forwardPath+"/")
+	if origin := r.Header.Get("Origin"); len(f.cors) > 0 && !asks && f.allowOrigin(w, r, origin) {
 		return
 	}
 	if err := f.crossing.Check(r); err != nil {
@@ -247,7 +250,7 @@ func (f *front) account(r *http.Request, rec *recorder, trace *api.Trace, caller
 		return
 	}
 	attrs := requestAttrs(method, trace.Route, status, took, rec.bytes, caller)
-	if trace.Code == string(account.CodeOverloaded) || trace.Code == string(account.CodeTooManyAttempts) {
+	if trace.Code == string(account.CodeOverloaded) || trace.Code == string(account.CodeTooManyAttempts) || errors.Is(trace.Err, context.Canceled) {
 		logged, before := f.refusals.log()
 		if !logged {
 			return

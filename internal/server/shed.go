@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"propusk/internal/account"
-	"propusk/internal/api"
 )
 
 // door is a path by which passwords come in.
@@ -27,7 +26,7 @@ func (f *front) shed(w http.ResponseWriter, r *http.Request, begun time.Time) bo
 	if !ok || r.URL.RawPath != "" {
 		return false
 	}
-	caller := account.Caller{IP: clientIP(r, f.o.TrustedProxies), Devices: api.DevicesOf(r)}
+	caller := account.Caller{IP: clientIP(r, f.o.TrustedProxies), Devices: f.o.API.DevicesOf(r)}
 	err := f.o.API.Shed(caller, d.registration)
 	if err == nil {
 		return false
