@@ -13,7 +13,8 @@
 //	login.go        from a password to a session
 //	session.go      issue, authenticate, revoke
 //	livesessions.go what is known of sessions in memory; livetable.go the table;
-//	                node.go which processes share the database
+//	                listen.go how it keeps up with others; node.go who they are;
+//	                background.go what runs beside the requests
 //	servicekey.go   keys of services, and what these may ask
 //	password.go     policy, proof, change
 //	user.go         read, change, disable, erase
