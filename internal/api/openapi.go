@@ -175,9 +175,9 @@ func (b builder) body(r route) *huma.RequestBody {
 // formOf is the schema of a form, in which strangers' parameters are left alone
 // (RFC 6749, section 3.1).
 func (b builder) formOf(v any) *huma.Schema {
-	s := *b.schemas.SchemaFromRef(b.schemaOf(v).Ref)
-	s.AdditionalProperties = true
-	return &s
+	ref := b.schemaOf(v)
+	b.schemas.SchemaFromRef(ref.Ref).AdditionalProperties = true
+	return ref
 }
 
 func (b builder) success(r route) *huma.Response {
