@@ -84,7 +84,13 @@ func (a *API) handler(rt route, path string) http.Handler {
 // networks as it is where no token came along.
 func (r *request) authenticate(need access) error {
 	if need == serviceKey {
-		return r.authenticateService()
+		err := r.authenticateService()
+		if err != nil { // net/http would read more of the body than we allow, before it lets the refusal out
+			if _, tooLarge := readBody(r.w, r.Request); tooLarge != nil {
+				return tooLarge
+			}
+		}
+		return err
 	}
 	given, err := bearer(r.Header)
 	if err != nil {
