@@ -104,10 +104,11 @@ func moreThreads() {
 	}
 }
 
-// How much garbage the collector lets grow, whatever is alive beside it. By
-// default it is as much again: next to nothing beside a small service, which then
-// collects twenty times a second under load, and the whole once more beside a
-// million sessions, which hold no pointers and cost a collection nothing.
+// How much garbage the collector lets grow beside what is alive: by default as
+// much again. That is little beside a small service, which collects often under
+// load, so it gets twice as much; more would let a burst of large bodies take all
+// the memory there is. And it is the whole once more beside a million sessions,
+// which hold no pointers and cost a collection nothing: they get this room.
 const (
 	tuneEvery   = 5 * time.Second
 	garbageRoom = 32 << 20
@@ -124,7 +125,7 @@ func tuneCollector(ctx context.Context) {
 	for {
 		metrics.Read(live)
 		held := max(live[0].Value.Uint64(), 1<<20)
-		debug.SetGCPercent(int(min(max(100*garbageRoom/held, 10), 800)))
+		debug.SetGCPercent(int(min(max(100*garbageRoom/held, 10), 200)))
 		select {
 		case <-ctx.Done():
 			return
