@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -191,12 +192,37 @@ func TestHashThatEndsEveryChildIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestChildThatHangsHoldsNobodyUp(t *testing.T) {
-	h, _ := childPool(t, cheapest, 1, 1, self)
-	hash(t, h, plain)
+// stop has the child hang. A signal is taken by one of its threads in its own
+// time; the others answer until then.
+func stop(t *testing.T, h *secret.Hasher) {
+	t.Helper()
 	if err := h.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	for range 2000 {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", h.Child()))
+		if err != nil || len(stats) == 0 {
+			t.Fatalf("the threads of the child are not found: %v", err)
+		}
+		if !slices.ContainsFunc(stats, runs) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the child does not stop")
+}
+
+// runs tells whether a thread, by its stat (proc(5)), is not stopped.
+func runs(stat string) bool {
+	b, err := os.ReadFile(stat)
+	_, state, _ := strings.Cut(string(b), ") ")
+	return err == nil && !strings.HasPrefix(state, "T")
+}
+
+func TestChildThatHangsHoldsNobodyUp(t *testing.T) {
+	h, _ := childPool(t, cheapest, 1, 1, self)
+	hash(t, h, plain)
+	stop(t, h)
 	for range 2 { // the first is with the child, the second in the queue
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		start := time.Now()
@@ -216,9 +242,7 @@ func TestChildThatHangsIsReplaced(t *testing.T) {
 	h, l := childPool(t, cheapest, 1, 1, self)
 	h.LosePatience(2 * time.Second)
 	hash(t, h, plain)
-	if err := h.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, h)
 	hash(t, h, plain)
 	if f := h.Figures(); f.Restarts != 1 || f.InProcess != 0 {
 		t.Errorf("%d restarts, %d hashed in this process; logged: %s", f.Restarts, f.InProcess, l)
