@@ -14,8 +14,8 @@ const maxBatch = 256
 
 // writer owns the one connection of SQLite that writes. Transactions queue up
 // for it; those that wait while a commit is being synchronised to the disk run
-// together, each inside a savepoint of its own, and share the next commit and
-// its one sync. None is told of success before that sync.
+// together, each but the first inside a savepoint of its own, and share the next
+// commit and its one sync. None is told of success before that sync.
 type writer struct {
 	pool *sql.DB
 	conn *connStmts
@@ -127,19 +127,24 @@ func (w *writer) runBatch(first *job) []*job {
 		w.fail(batch, err)
 		return batch
 	}
-	for {
-		if err := w.runJob(ctx, batch[len(batch)-1]); err != nil {
+	// The first is alone in the transaction yet, so it needs no savepoint.
+	w.takeTurn(first)
+	if first.err != nil {
+		if _, err := w.conn.exec(ctx, "ROLLBACK", nil); err != nil { // SQLite may have done so itself
 			w.fail(batch, err)
-			return batch
 		}
-		if len(batch) == maxBatch {
-			break
-		}
+		return batch
+	}
+	for len(batch) < maxBatch {
 		j := w.waiting()
 		if j == nil {
 			break
 		}
 		batch = append(batch, j)
+		if err := w.runJob(ctx, j); err != nil {
+			w.fail(batch, err)
+			return batch
+		}
 	}
 	if _, err := w.conn.exec(ctx, "COMMIT", nil); err != nil {
 		w.fail(batch, classify(err))
@@ -166,18 +171,23 @@ func (w *writer) begin(ctx context.Context) error {
 	return classify(err)
 }
 
-// runJob runs one transaction inside a savepoint. The error that it gives is
-// one that ends the whole batch.
-func (w *writer) runJob(ctx context.Context, j *job) error {
-	if _, err := w.conn.exec(ctx, "SAVEPOINT job", nil); err != nil {
-		return classify(err)
-	}
+// takeTurn has the job's caller run it.
+func (w *writer) takeTurn(j *job) {
 	select {
 	case j.turn <- &Tx{exec: w.conn, engine: SQLite}:
 		<-j.ran
 	case <-j.ctx.Done(): // nobody waits for it any more
 		j.err = classify(j.ctx.Err())
 	}
+}
+
+// runJob runs one transaction inside a savepoint. The error that it gives is
+// one that ends the whole batch.
+func (w *writer) runJob(ctx context.Context, j *job) error {
+	if _, err := w.conn.exec(ctx, "SAVEPOINT job", nil); err != nil {
+		return classify(err)
+	}
+	w.takeTurn(j)
 	if j.err != nil {
 		// SQLite rolls back everything by itself on some errors (disk full, I/O);
 		// then there is no savepoint left, and no neighbour's work either.

@@ -89,7 +89,7 @@ func Record(ctx context.Context, tx *db.Tx, now time.Time, e Entry) error {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // never fails: crypto/rand ends the program instead
 	c := canonical{
-		Version: 1, ID: secret.NewOrderedID(now.UnixMilli()), At: db.Micros(now),
+		Version: 1, ID: secret.NewOrderedID(now), At: db.Micros(now),
 		Action: e.Action, Outcome: e.Outcome, ActorKind: e.Actor.Kind, ActorID: e.Actor.ID,
 		TargetID: e.TargetID, RequestID: e.RequestID, Data: e.Data, Commitment: commit(salt, personal),
 	}
@@ -145,8 +145,10 @@ func List(ctx context.Context, q db.Querier, userID string, limit int) ([]Event,
 // Erase takes the personal data out of every entry that concerns the user or
 // that he caused. The entries themselves, and their leaves, stay.
 func Erase(ctx context.Context, tx *db.Tx, userID string) error {
-	if _, err := tx.Exec(ctx, erasePersonal, userID); err != nil {
-		return fmt.Errorf("erase personal data: %w", err)
+	for _, sql := range []string{eraseAsTarget, eraseAsActor} {
+		if _, err := tx.Exec(ctx, sql, userID); err != nil {
+			return fmt.Errorf("erase personal data: %w", err)
+		}
 	}
 	return nil
 }

@@ -17,12 +17,17 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 const eventColumns = `id, at, action, outcome, actor_kind, actor_id, target_id, request_id, data, personal, salt, commitment, leaf`
 
 const listEvents = `
-SELECT ` + eventColumns + ` FROM events WHERE target_id = $1 OR $1 = '' ORDER BY at DESC, id DESC LIMIT $2`
+SELECT ` + eventColumns + ` FROM events WHERE target_id = $1 OR $1 = '' ORDER BY id DESC LIMIT $2`
 
-const erasePersonal = `
-UPDATE events SET personal = NULL, salt = NULL WHERE (target_id = $1 OR actor_id = $1) AND personal IS NOT NULL`
+// Two statements, since each has an index of its own.
+const (
+	eraseAsTarget = `UPDATE events SET personal = NULL, salt = NULL WHERE target_id = $1 AND personal IS NOT NULL`
+	eraseAsActor  = `
+UPDATE events SET personal = NULL, salt = NULL
+WHERE actor_id = $1 AND actor_id <> target_id AND personal IS NOT NULL`
+)
 
-const allEvents = `SELECT ` + eventColumns + ` FROM events ORDER BY at, id`
+const allEvents = `SELECT ` + eventColumns + ` FROM events ORDER BY id`
 
 // scanEvent also tells whether the row is whole.
 func scanEvent(scan func(...any) error) (e Event, whole bool, err error) {

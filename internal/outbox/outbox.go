@@ -52,7 +52,7 @@ func Enqueue(ctx context.Context, tx *db.Tx, keys *secret.Keys, now time.Time, m
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w", m.Kind, err)
 	}
-	id := secret.NewOrderedID(now.UnixMilli())
+	id := secret.NewOrderedID(now)
 	_, err = tx.Exec(ctx, insertMessage, id, string(m.Kind), m.SubjectID, keys.Seal(sealPurpose, bound(id, m), plain),
 		db.Micros(now), db.Micros(now), 0, db.Micros(now.Add(lifetime)))
 	if err != nil {

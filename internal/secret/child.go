@@ -17,7 +17,7 @@ const (
 	// things, a hash takes its time.
 	leastPatience = 10 * time.Second
 	// endsWithin is how long it may take to end when its input has.
-	endsWithin = 2 * time.Second
+	endsWithin = 5 * time.Second
 )
 
 var errChildEnded = errors.New("the hashing process ended")

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"text/template"
 
 	"github.com/go-json-experiment/json"
@@ -242,17 +243,22 @@ func TestTokenIsStoredAsItsSHA256(t *testing.T) {
 func TestOrderedIDsSortByTheirInstant(t *testing.T) {
 	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	// RFC 9562, appendix A.6: the example's instant.
-	if id := secret.NewOrderedID(1645557742000); !strings.HasPrefix(id, "017f22e2-79b0-7") {
+	if id := secret.NewOrderedID(time.UnixMilli(1645557742000)); !strings.HasPrefix(id, "017f22e2-79b0-7") {
 		t.Errorf("the RFC's instant gives %s", id)
 	}
+	for us := int64(1_800_000_000_000_000); us < 1_800_000_000_001_500; us++ {
+		if a, b := secret.NewOrderedID(time.UnixMicro(us)), secret.NewOrderedID(time.UnixMicro(us+1)); a >= b {
+			t.Fatalf("%s and, a microsecond later, %s", a, b)
+		}
+	}
 	var ids []string
-	for ms := int64(0); ms < 1<<48; ms = ms*3/2 + 1 {
+	for us := int64(0); us < 1<<48*1000; us = us*3/2 + 1 {
 		for range 3 {
-			id := secret.NewOrderedID(ms)
+			id := secret.NewOrderedID(time.UnixMicro(us))
 			if !form.MatchString(id) {
 				t.Errorf("%s is not in the form", id)
 			}
-			if len(ids) > 0 && id[:13] < ids[len(ids)-1][:13] {
+			if len(ids) > 0 && id[:18] < ids[len(ids)-1][:18] {
 				t.Errorf("%s does not sort after %s", id, ids[len(ids)-1])
 			}
 			ids = append(ids, id)
@@ -260,11 +266,11 @@ func TestOrderedIDsSortByTheirInstant(t *testing.T) {
 	}
 	now := make([]string, 10_000)
 	for i := range now {
-		now[i] = secret.NewOrderedID(1_800_000_000_000)
+		now[i] = secret.NewOrderedID(time.UnixMilli(1_800_000_000_000))
 	}
 	slices.Sort(now)
 	if len(slices.Compact(now)) != 10_000 {
-		t.Error("of 10000 made in one millisecond, some are equal")
+		t.Error("of 10000 made in one microsecond, some are equal")
 	}
 }
 
