@@ -277,7 +277,9 @@ func (s *Service) passwordChanged(ctx context.Context, tx *db.Tx, now time.Time,
 		return err
 	}
 	if !u.emailVerifiedAt.IsZero() {
-		err := outbox.Enqueue(ctx, tx, s.keys, now, outbox.Message{Kind: outbox.PasswordChanged, SubjectID: u.ID, To: u.Email})
+		err := outbox.Enqueue(ctx, tx, s.keys, now, outbox.Message{
+			Channel: outbox.Mail, Kind: outbox.PasswordChanged, SubjectID: u.ID, To: u.Email, Lang: "en",
+		})
 		if err != nil {
 			return err
 		}

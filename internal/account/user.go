@@ -280,8 +280,8 @@ func (s *Service) askForEmail(ctx context.Context, tx *db.Tx, now time.Time, u u
 		return err
 	}
 	for _, m := range []outbox.Message{
-		{Kind: outbox.EmailChangeRequested, SubjectID: u.ID, To: u.Email},
-		{Kind: outbox.EmailChangeConfirm, SubjectID: u.ID, To: e.address},
+		{Channel: outbox.Mail, Kind: outbox.EmailChangeRequested, SubjectID: u.ID, To: u.Email, Lang: "en"},
+		{Channel: outbox.Mail, Kind: outbox.EmailChangeConfirm, SubjectID: u.ID, To: e.address, Lang: "en"},
 	} {
 		if err := outbox.Enqueue(ctx, tx, s.keys, now, m); err != nil {
 			return err

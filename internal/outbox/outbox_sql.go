@@ -1,12 +1,65 @@
 package outbox
 
 const insertMessage = `
-INSERT INTO outbox (id, kind, subject_id, sealed, created_at, next_attempt_at, attempts, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+INSERT INTO outbox (id, channel, kind, subject_id, lang, ref, recipient_key, sealed,
+	created_at, next_attempt_at, claimed_until, attempts, refusals, last_error, expires_at, purge_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, 0, '', $11, $12)`
 
-const deleteSubject = `DELETE FROM outbox WHERE subject_id = $1`
+const deleteSubject = `DELETE FROM outbox WHERE subject_id = $1 AND sent_at IS NULL`
 
-const listWaiting = `SELECT id, kind, subject_id, sealed FROM outbox ORDER BY created_at, id LIMIT $1`
+const anonymiseSubject = `UPDATE outbox SET subject_id = '', ref = '' WHERE subject_id = $1`
 
-const purgeExpired = `
-DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+const listWaiting = `
+SELECT id, channel, kind, subject_id, lang, ref, sealed FROM outbox
+WHERE sent_at IS NULL AND failed_at IS NULL ORDER BY seq LIMIT $1`
+
+const purge = `
+DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE purge_at <= $1 ORDER BY purge_at LIMIT $2)`
+
+// anythingDue spares an idle service a transaction a second.
+const anythingDue = `
+SELECT count(*) FROM (SELECT seq FROM outbox
+	WHERE channel = $1 AND sent_at IS NULL AND failed_at IS NULL AND next_attempt_at <= $2 AND claimed_until <= $2 LIMIT 1) AS due`
+
+// left is how many of a channel have left since, or are just leaving.
+const left = `
+SELECT (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at > $2)
+	+ (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at IS NULL AND failed_at IS NULL AND claimed_until > $3)`
+
+// claim takes what is due. Of each recipient it is the oldest that waits and
+// nothing else: what is being sent, or put off, holds back what came after it.
+// And it is nothing while too much has gone to the recipient lately.
+//
+// The condition on claimed_until stands twice for PostgreSQL, which looks at the
+// row again where another process has just changed it, and not at the list.
+const claim = `
+UPDATE outbox SET claimed_until = $3, attempts = attempts + 1
+WHERE claimed_until <= $2 AND next_attempt_at <= $2 AND sent_at IS NULL AND failed_at IS NULL AND seq IN (
+	SELECT o.seq FROM outbox o
+	WHERE o.channel = $1 AND o.sent_at IS NULL AND o.failed_at IS NULL
+		AND o.next_attempt_at <= $2 AND o.claimed_until <= $2 AND o.expires_at > $2
+		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.seq < o.seq
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2)
+		AND (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.sent_at > $4) < $5
+	ORDER BY o.next_attempt_at, o.seq LIMIT $6)
+RETURNING id, channel, kind, subject_id, lang, ref, sealed, created_at, attempts, refusals`
+
+// The end of an attempt. It counts only for who has claimed the message last:
+// his lease may be over, and another be at it.
+
+const markSent = `
+UPDATE outbox SET sent_at = $3, sealed = $4, claimed_until = 0, last_error = '', purge_at = $5
+WHERE id = $1 AND attempts = $2 AND sent_at IS NULL AND failed_at IS NULL`
+
+const putOff = `
+UPDATE outbox SET next_attempt_at = $3, claimed_until = 0, last_error = $4, refusals = refusals + $5
+WHERE id = $1 AND attempts = $2 AND sent_at IS NULL AND failed_at IS NULL`
+
+// What has failed is due no more, so that nobody looks at it again each second.
+const markFailed = `
+UPDATE outbox SET failed_at = $3, claimed_until = 0, last_error = $4, purge_at = $5, next_attempt_at = $5
+WHERE id = $1 AND attempts = $2 AND sent_at IS NULL AND failed_at IS NULL`
+
+const countQueue = `
+SELECT count(CASE WHEN failed_at IS NULL THEN 1 END), count(failed_at), COALESCE(min(CASE WHEN failed_at IS NULL THEN created_at END), 0)
+FROM outbox WHERE channel = $1 AND sent_at IS NULL AND (failed_at IS NOT NULL OR expires_at > $2)`

@@ -59,7 +59,7 @@ const (
 )
 
 var message = outbox.Message{
-	Kind: outbox.EmailChangeConfirm, SubjectID: "anna", To: address, Data: map[string]string{"link": link, "имя": "Анна"},
+	Channel: outbox.Mail, Kind: outbox.EmailChangeConfirm, SubjectID: "anna", To: address, Lang: "ru", Data: map[string]string{"link": link, "имя": "Анна"},
 }
 
 func enqueue(t *testing.T, d *db.DB, keys *secret.Keys, at time.Time, m outbox.Message) {
@@ -82,7 +82,7 @@ func waiting(t *testing.T, d *db.DB, keys *secret.Keys, limit int) []outbox.Mess
 func of(t *testing.T, d *db.DB) string {
 	t.Helper()
 	var out []string
-	err := d.Query(t.Context(), `SELECT subject_id FROM outbox ORDER BY created_at, id`, nil, func(scan func(...any) error) error {
+	err := d.Query(t.Context(), `SELECT subject_id FROM outbox ORDER BY seq`, nil, func(scan func(...any) error) error {
 		var s string
 		err := scan(&s)
 		out = append(out, s)
@@ -151,9 +151,9 @@ func spellings(text string) (out [][]byte) {
 // where there are any.
 func stored(t *testing.T, d *db.DB, dir string) (out [][]byte) {
 	t.Helper()
-	const columns = `SELECT id, kind, subject_id, sealed, created_at, next_attempt_at, attempts, expires_at FROM outbox`
+	const columns = `SELECT id, channel, kind, subject_id, lang, ref, recipient_key, sealed, created_at, next_attempt_at, last_error, expires_at FROM outbox`
 	err := d.Query(t.Context(), columns, nil, func(scan func(...any) error) error {
-		row := make([]any, 8)
+		row := make([]any, 12)
 		dest := make([]any, len(row))
 		for i := range row {
 			dest[i] = &row[i]
@@ -239,6 +239,9 @@ func TestContentOpensInItsOwnRowOnly(t *testing.T) {
 		"copied":        {`UPDATE outbox SET sealed = (SELECT o.sealed FROM outbox o WHERE o.subject_id = 'boris') WHERE subject_id = 'anna'`},
 		"other subject": {`UPDATE outbox SET subject_id = 'vera' WHERE subject_id = 'anna'`},
 		"other kind":    {`UPDATE outbox SET kind = 'password_changed' WHERE subject_id = 'anna'`},
+		"other channel": {`UPDATE outbox SET channel = 'sms' WHERE subject_id = 'anna'`},
+		"other lang":    {`UPDATE outbox SET lang = 'en' WHERE subject_id = 'anna'`},
+		"other ref":     {`UPDATE outbox SET ref = 'x' WHERE subject_id = 'anna'`},
 		"other id":      {`UPDATE outbox SET id = '00000000-0000-7000-8000-000000000000' WHERE subject_id = 'anna'`},
 		"rows swapped by their ids": {
 			`UPDATE outbox SET id = id || '-' WHERE subject_id = 'anna'`,
