@@ -48,9 +48,13 @@ lint: $(TOOLS) ## Look for faults in the code, its dependencies and the OpenAPI 
 build: ## Build the static binary bin/propusk
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w$(if $(VERSION), -X propusk/internal/cli.Version=$(VERSION))' -o bin/propusk ./cmd/propusk
 
+.PHONY: mails
+mails: ## Compile the look of mails from MJML
+	scripts/generate-mails.sh internal/outbox/templates/layout.html.tmpl
+
 .PHONY: clean
 clean: ## Remove what make made
-	rm -rf bin .cache tools/openapi/node_modules
+	rm -rf bin .cache tools/openapi/node_modules tools/mail/node_modules
 
 .PHONY: format
 format:
@@ -66,6 +70,8 @@ vet:
 generated:
 	@mkdir -p .cache && go run -C internal/secret/argon2/asm . -out '$(CURDIR)/.cache/block_amd64.s'
 	@cmp <(tail -n +2 .cache/block_amd64.s) <(tail -n +2 internal/secret/argon2/block_amd64.s) || { echo 'run: go generate ./internal/secret/argon2'; exit 1; }
+	@scripts/generate-mails.sh .cache/layout.html.tmpl
+	@cmp .cache/layout.html.tmpl internal/outbox/templates/layout.html.tmpl || { echo 'run: make mails'; exit 1; }
 
 # -count=1: go test does not see that the imports of other packages changed.
 .PHONY: arrows
