@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wneessen/go-mail"
+	gomail "github.com/wneessen/go-mail"
 	"github.com/wneessen/go-mail/smtp"
 	"golang.org/x/net/idna"
 )
@@ -80,7 +80,7 @@ func NewSMTP(o SMTPOptions) (*SMTP, error) {
 // smtpConn is one connection. Its client is its own, since it remembers things
 // about the server.
 type smtpConn struct {
-	client *mail.Client
+	client *gomail.Client
 	smtp   *smtp.Client
 	raw    net.Conn
 	sent   int
@@ -107,12 +107,12 @@ func (s *SMTP) Send(ctx context.Context, e Envelope) error {
 }
 
 // message makes the mail. It has one recipient, whatever stands in the address.
-func (s *SMTP) message(e Envelope) (*mail.Msg, error) {
+func (s *SMTP) message(e Envelope) (*gomail.Msg, error) {
 	to, err := asciiAddress(e.To)
 	if err != nil {
 		return nil, err
 	}
-	m := mail.NewMsg(mail.WithNoDefaultUserAgent())
+	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(s.o.From)
 	m.ToMailAddress(&netmail.Address{Address: to})
 	m.SetMessageIDWithValue(e.ID + "@" + s.domain) // the same at each attempt: who gets it twice can tell
@@ -121,14 +121,14 @@ func (s *SMTP) message(e Envelope) (*mail.Msg, error) {
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: nobody shall answer by himself
 	m.SetGenHeader("X-Auto-Response-Suppress", "All")  // the same for Exchange
 	if e.Lang != "" {
-		m.SetGenHeader(mail.HeaderContentLang, oneLine(e.Lang))
+		m.SetGenHeader(gomail.HeaderContentLang, oneLine(e.Lang))
 	}
-	m.SetBodyString(mail.TypeTextPlain, e.Text)
+	m.SetBodyString(gomail.TypeTextPlain, e.Text)
 	if e.HTML != "" {
-		m.AddAlternativeString(mail.TypeTextHTML, e.HTML)
+		m.AddAlternativeString(gomail.TypeTextHTML, e.HTML)
 	}
 	if s.o.DKIM != nil {
-		m.SetDKIM(mail.NewDKIMSigner(s.o.DKIM.Domain, s.o.DKIM.Selector, s.o.DKIM.Key))
+		m.SetDKIM(gomail.NewDKIMSigner(s.o.DKIM.Domain, s.o.DKIM.Selector, s.o.DKIM.Key))
 	}
 	return m, nil
 }
@@ -200,7 +200,7 @@ func (s *SMTP) Close() error {
 }
 
 // sendOn sends m, and keeps the connection if it is still good.
-func (s *SMTP) sendOn(ctx context.Context, c *smtpConn, m *mail.Msg) error {
+func (s *SMTP) sendOn(ctx context.Context, c *smtpConn, m *gomail.Msg) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.raw.Close() })
 	defer stop()
 	ascii := !strings.ContainsFunc(m.GetToString()[0], func(r rune) bool { return r > 0x7e })
@@ -248,16 +248,16 @@ func (s *SMTP) dial(ctx context.Context) (*smtpConn, error) {
 		secured := tls.Client(c.raw, conf)
 		return secured, secured.HandshakeContext(within)
 	}
-	options := []mail.Option{
-		mail.WithPort(s.o.Port), mail.WithTLSConfig(conf), mail.WithTLSPolicy(s.policy()), mail.WithDialContextFunc(connect),
-		mail.WithTimeout(sendWithin), mail.WithHELO(s.o.Hello),
+	options := []gomail.Option{
+		gomail.WithPort(s.o.Port), gomail.WithTLSConfig(conf), gomail.WithTLSPolicy(s.policy()), gomail.WithDialContextFunc(connect),
+		gomail.WithTimeout(sendWithin), gomail.WithHELO(s.o.Hello),
 	}
 	if s.o.Username != "" {
-		options = append(options, mail.WithUsername(s.o.Username), mail.WithPassword(s.o.Password), mail.WithOpportunisticSMTPAuth(
-			mail.SMTPAuthPlain, mail.SMTPAuthLogin, mail.SMTPAuthSCRAMSHA256, mail.SMTPAuthSCRAMSHA1, mail.SMTPAuthCramMD5))
+		options = append(options, gomail.WithUsername(s.o.Username), gomail.WithPassword(s.o.Password), gomail.WithOpportunisticSMTPAuth(
+			gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthSCRAMSHA1, gomail.SMTPAuthCramMD5))
 	}
 	var err error
-	if c.client, err = mail.NewClient(s.o.Host, options...); err != nil {
+	if c.client, err = gomail.NewClient(s.o.Host, options...); err != nil {
 		return nil, err
 	}
 	c.smtp, err = c.client.DialToSMTPClientWithContext(ctx)
@@ -269,13 +269,13 @@ func (s *SMTP) dial(ctx context.Context) (*smtpConn, error) {
 }
 
 // policy is about STARTTLS only: with implicit TLS there is none.
-func (s *SMTP) policy() mail.TLSPolicy {
+func (s *SMTP) policy() gomail.TLSPolicy {
 	switch s.o.Encryption {
 	case StartTLS:
-		return mail.TLSMandatory
+		return gomail.TLSMandatory
 	case Opportunistic:
-		return mail.TLSOpportunistic
+		return gomail.TLSOpportunistic
 	case ImplicitTLS, Plain:
 	}
-	return mail.NoTLS
+	return gomail.NoTLS
 }

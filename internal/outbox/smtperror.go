@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/wneessen/go-mail"
+	gomail "github.com/wneessen/go-mail"
 )
 
 // errStale is of a connection that was kept and is no more.
@@ -30,7 +30,7 @@ func classifyDial(ctx context.Context, err error) *SendError {
 		return &SendError{Class: fmt.Sprintf("smtp %d", refused.Code), Down: true}
 	case strings.Contains(err.Error(), "does not support STARTTLS"):
 		return &SendError{Class: "the server offers no STARTTLS", Down: true}
-	case errors.Is(err, mail.ErrNoSupportedAuthDiscovered), strings.Contains(err.Error(), "does not support SMTP AUTH"):
+	case errors.Is(err, gomail.ErrNoSupportedAuthDiscovered), strings.Contains(err.Error(), "does not support SMTP AUTH"):
 		return &SendError{Class: "the server offers no login that we know", Down: true}
 	}
 	return &SendError{Class: networkClass(ctx, err), Down: true}
@@ -39,11 +39,11 @@ func classifyDial(ctx context.Context, err error) *SendError {
 // classifySend reads a refusal of one mail, and tells whether the server gave it
 // an answer at all: only then is the connection still good.
 func classifySend(ctx context.Context, err error) (why *SendError, answered bool) {
-	var s *mail.SendError
+	var s *gomail.SendError
 	if !errors.As(err, &s) {
 		return &SendError{Class: networkClass(ctx, err)}, false
 	}
-	if s.Reason == mail.ErrConnCheck {
+	if s.Reason == gomail.ErrConnCheck {
 		if ctx.Err() != nil {
 			return &SendError{Class: networkClass(ctx, err), Down: true}, false
 		}
@@ -57,7 +57,7 @@ func classifySend(ctx context.Context, err error) (why *SendError, answered bool
 	switch {
 	case code == 421, // the server is leaving
 		code == 530, code == 534, code == 535, code == 538, // it wants another login
-		s.Reason == mail.ErrSMTPMailFrom: // it has not even been told of the recipient
+		s.Reason == gomail.ErrSMTPMailFrom: // it has not even been told of the recipient
 		why.Down = true
 	default:
 		why.Permanent = code >= 500
