@@ -63,6 +63,8 @@ type Config struct {
 	MailFrom *mail.Address // never nil when SMTP is set
 	SMS      Endpoint      // http or https
 
+	Templates string // folder of words of messages, empty for those built in
+
 	PasswordMinLength int // characters
 	PasswordBlocklist bool
 	Argon2            Argon2

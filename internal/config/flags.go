@@ -35,6 +35,8 @@ type Flags struct {
 	MailFrom *string `name:"mail-from" placeholder:"ADDRESS" group:"Messages" help:"Sender of mail, such as Propusk <no-reply@example.com>."`
 	SMSURL   *string `name:"sms-url" placeholder:"URL" group:"Messages" help:"HTTP address that sends text messages. Without one, they wait in the outbox."`
 
+	Templates *string `name:"templates" placeholder:"DIR" group:"Messages" help:"Folder whose files replace the words and the look of single messages."`
+
 	PasswordMinLength *string `name:"password-min-length" placeholder:"N" group:"Passwords" help:"Fewest characters of a new password."`
 	PasswordBlocklist *string `name:"password-blocklist" placeholder:"on|off" group:"Passwords" help:"Refuse passwords that are known to be common."`
 	Argon2            *string `name:"argon2" placeholder:"m=…,t=…,p=…" group:"Passwords" help:"Cost of a password hash (Argon2id): memory in KiB, passes, lanes."`

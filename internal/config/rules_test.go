@@ -97,6 +97,7 @@ func TestEachSettingTakesWhatItShouldAndRefusesTheRest(t *testing.T) {
 			good:    []string{"", "https://sms.example.com/send?key=1", "http://10.0.0.1/", "https://u:p@sms.example.com"},
 			bad:     []string{"sms.example.com", "ftp://h", "https://h/#x", "https://u:p/w@h"},
 		},
+		{setting: "templates", good: []string{"", "mails", "/etc/propusk/mails"}, bad: []string{"a\x00b", "a\nb"}},
 		{
 			setting: "password-min-length",
 			good:    []string{"8", "256"},

@@ -70,6 +70,8 @@ var settings = []setting{
 		into: set(parseMailFrom, func(c *Config) **mail.Address { return &c.MailFrom })},
 	{name: "sms-url", mayEmpty: true, mask: maskSMS,
 		into: set(parseSMS, func(c *Config) *Endpoint { return &c.SMS })},
+	{name: "templates", mayEmpty: true,
+		into: set(parsePath, func(c *Config) *string { return &c.Templates })},
 
 	// Dev accepts shorter passwords than 8 and weaker hashes: see check.go.
 	{name: "password-min-length", normal: "8",
