@@ -3,14 +3,22 @@
 // what, and how many guesses anyone has. It decides; it speaks no HTTP.
 //
 // It owns the tables users, email_changes, sessions, session_changes,
-// session_epoch, nodes, service_keys, throttle, idempotency and installation;
+// session_epoch, nodes, service_keys, throttle, tokens, requests, idempotency and
+// installation;
 // nobody else reads or writes them.
 //
 //	account.go      Service; authorize: decide and record
 //	caller.go       who asks
 //	errors.go       refusals; messages.go their words
 //	register.go     making an account; idempotency.go doing so once
-//	login.go        from a password to a session
+//	login.go        from a proof to a session: what comes next
+//	logincode.go    proof by a code or a link
+//	token.go        single-use tokens: links and codes
+//	request.go      what strangers ask to be sent
+//	verify.go       proving an address or a number, and changing them
+//	recover.go      when the password is gone
+//	notice.go       what is written to whom
+//	methods.go      how somebody has proved himself
 //	session.go      issue, authenticate, revoke
 //	livesessions.go what is known of sessions in memory; livetable.go the table;
 //	                listen.go how it keeps up with others; node.go who they are;
@@ -53,6 +61,8 @@ type Options struct {
 	// is.
 	Elapsed func() time.Duration
 	Policy  Policy
+	// Wake is called when a message was queued; it must not wait. Nil: nobody is told.
+	Wake func()
 }
 
 // Policy is what an operator may decide.
@@ -64,22 +74,42 @@ type Policy struct {
 	PasswordBlocklist       bool          // refuse common passwords and those made of the account's own data
 	UserTypes               []string      // the first is the default
 	PhoneRegion             string        // ISO 3166, for numbers in local form
-	RegistrationOpen        bool
-	AttemptsPerAccount      int           // wrong passwords in a row before one has to wait
-	AttemptsPerNetwork      int           // the same for a /24 or /64, over all accounts
-	AttemptsRefill          time.Duration // the first wait; later ones are 4, 9, 16 … times as long
-	AttemptsMaxWait         time.Duration // the longest
-	AttemptsLimit           int           // wrong passwords in a row before the password is worth nothing from unknown devices
-	DeviceLifetime          time.Duration // for how long a login makes a device known
-	RegistrationsPerNetwork int           // at once, from a /24 or /64
-	RegistrationsRefill     time.Duration // how long until it has one more
-	SessionMemory           int64         // bytes for sessions in memory
-	OfflineChecks           time.Duration // for how long a lone process checks tokens without its database
+	Registration            RegistrationPolicy
+	RequireVerified         bool           // no login before an address or a number is proven
+	AttemptsPerAccount      int            // wrong passwords in a row before one has to wait
+	AttemptsPerNetwork      int            // the same for a /24 or /64, over all accounts
+	AttemptsRefill          time.Duration  // the first wait; later ones are 4, 9, 16 … times as long
+	AttemptsMaxWait         time.Duration  // the longest
+	AttemptsLimit           int            // wrong passwords in a row before the password is worth nothing from unknown devices
+	DeviceLifetime          time.Duration  // for how long a login makes a device known
+	RegistrationsPerNetwork int            // at once, from a /24 or /64
+	RegistrationsRefill     time.Duration  // how long until it has one more
+	MessagesPerAddress      int            // messages that anybody may have sent to one address at once
+	MessagesRefill          time.Duration  // how long until there may be one more
+	AsksPerNetwork          int            // messages that strangers of a /24 or /64 may ask for at once
+	NoticeSignIns           bool           // tell owners of sign-ins from devices that are not known
+	Mail                    bool           // mail can be sent: newcomers are asked to confirm their address
+	PublicURL               string         // that links in mails begin with; "" for none, and no links
+	Zone                    *time.Location // of instants in mails; nil: UTC
+	Language                string         // of mails to those whose language is not known
+	FixedCode               string         // of a throwaway instance: what every code is; "" for real ones
+	SessionMemory           int64          // bytes for sessions in memory
+	OfflineChecks           time.Duration  // for how long a lone process checks tokens without its database
 	// FirstUserID, if set, is the id of the first user to register: a throwaway
 	// instance gives the one of the API's seed, so that its examples can be
 	// replayed word for word.
 	FirstUserID string
 }
+
+// RegistrationPolicy says who may make an account.
+type RegistrationPolicy uint8
+
+// The ways to register.
+const (
+	RegistrationClosed      RegistrationPolicy = iota // nobody but an operator makes accounts
+	RegistrationOpen                                  // there is an account at once
+	RegistrationVerifyFirst                           // there is none before the mail is answered
+)
 
 // ProofWindow is how long a proof of identity counts for what needs a recent one.
 const ProofWindow = 15 * time.Minute
@@ -102,12 +132,17 @@ type Service struct {
 	readingKeys singleflight.Group
 	empty       emptyBudgets
 	entrance    chan struct{} // a place for each attempt that is looked up, before it is hashed
+	requested   chan struct{} // somebody has asked for a message
+	wake        func()        // the outbox has something to send
 }
 
 // New builds the service. Call [Service.Run] to keep it up to date with other
 // processes on the same database.
 func New(o Options) *Service {
-	s := &Service{db: o.DB, keys: o.Keys, hasher: o.Hasher, log: o.Log, policy: o.Policy, metrics: newMetrics(o.Hasher), elapsed: o.Elapsed, entrance: make(chan struct{}, entranceSize)}
+	s := &Service{db: o.DB, keys: o.Keys, hasher: o.Hasher, log: o.Log, policy: o.Policy, metrics: newMetrics(o.Hasher), elapsed: o.Elapsed, entrance: make(chan struct{}, entranceSize), requested: make(chan struct{}, 1), wake: o.Wake}
+	if s.wake == nil {
+		s.wake = func() {}
+	}
 	s.now = func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) }
 	s.live = newLiveSessions(s.now(), o.Policy.SessionMemory)
 	s.metrics.liveSessions(s.live)
@@ -148,6 +183,16 @@ const (
 	revokeKey      Action = "key.revoked"
 	introspect     Action = "token.introspected"
 	revokeToken    Action = "token.revoked"
+	verifiedEmail  Action = "email.verified"
+	changedEmail   Action = "email.changed"
+	undidEmail     Action = "email.change_undone"
+	verifiedPhone  Action = "phone.verified"
+	codeFailed     Action = "code.failed"
+	askedRecovery  Action = "recovery.requested"
+	recovered      Action = "recovery.completed"
+	issueRecovery  Action = "recovery.issued"
+	askedCode      Action = "login_code.requested"
+	sendCode       Action = "verification.requested"
 )
 
 // may decides. To somebody who may not even know of the target, it looks like
@@ -190,7 +235,7 @@ func serviceMay(scopes []Scope, a Action) bool {
 
 func selfMay(a Action) bool {
 	switch a {
-	case readUser, replaceUser, patchUser, deleteUser, manageSessions, endSession, endSessions, changePassword, proveAgain, logout:
+	case readUser, replaceUser, patchUser, deleteUser, manageSessions, endSession, endSessions, changePassword, proveAgain, logout, sendCode, verifiedPhone:
 		return true
 	default:
 		return false
@@ -199,7 +244,7 @@ func selfMay(a Action) bool {
 
 func adminMay(a Action) bool {
 	switch a {
-	case readUser, replaceUser, patchUser, deleteUser:
+	case readUser, replaceUser, patchUser, deleteUser, issueRecovery:
 		return true
 	default:
 		return false

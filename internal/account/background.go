@@ -111,6 +111,7 @@ func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.listen(ctx) })
 	wg.Go(func() { s.rereadEach(ctx) })
+	wg.Go(func() { s.serveRequests(ctx) })
 	wg.Go(func() { s.every(ctx, fillEvery, time.Minute, "read sessions", s.refill) })
 	wg.Go(func() { s.every(ctx, janitorEvery, janitorEvery, "look up stale sessions", s.tidy) })
 	wg.Go(func() { s.every(ctx, beatEvery, giveUpAfter, "show that this node lives", s.beat) })

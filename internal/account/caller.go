@@ -46,6 +46,7 @@ type Caller struct {
 	IP              netip.Addr
 	UserAgent       string // at most 256 bytes
 	RequestID       string
+	Language        string        // that he asks to be answered in: "en", "ru", or "" where he does not
 	Devices         []secret.Text // marks of devices that came along, see [Device]; nobody has looked at them yet
 	KeyID           string        // of a service
 	Scopes          []Scope       // likewise

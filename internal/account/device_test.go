@@ -319,7 +319,7 @@ func TestRegistrationsAreLimitedByNetwork(t *testing.T) {
 // V15: closed is closed, by every path, and before anything is looked at.
 func TestClosedRegistrationIsClosed(t *testing.T) {
 	t.Parallel()
-	apptest.Each(t, apptest.Options{Policy: func(p *account.Policy) { p.RegistrationOpen = false }}, func(t *testing.T, a *apptest.App) {
+	apptest.Each(t, apptest.Options{Policy: func(p *account.Policy) { p.Registration = account.RegistrationClosed }}, func(t *testing.T, a *apptest.App) {
 		taken := newUser(t, a, "taken", "", false)
 		before := hashes(a)
 		for _, path := range []string{"/auth/register", "/register"} {

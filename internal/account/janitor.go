@@ -28,6 +28,8 @@ func (s *Service) Sweep(ctx context.Context) error {
 		{"sessions", purgeSessions, now},
 		{"throttle", purgeThrottle, now},
 		{"idempotency", purgeIdempotency, now},
+		{"tokens", purgeTokens, now},
+		{"requests", purgeRequests, now.Add(-sentWithin)},
 		{"email changes", purgeEmailChanges, now},
 		{"session changes", purgeSessionChanges, now.Add(-changesKept)},
 	}

@@ -201,7 +201,7 @@ func (e *liveEntry) valid(now int64, idle time.Duration) bool {
 // session gives what others see of an entry.
 func (s *Service) session(e *liveEntry) Session {
 	se := Session{
-		ID: e.id.String(), UserID: e.user.String(), Role: s.live.table.roles.name(e.role), Remembered: e.remembered,
+		ID: e.id.String(), UserID: e.user.String(), Role: s.live.table.roles.name(e.role), Remembered: e.remembered, Methods: e.methods,
 		CreatedAt: db.Time(e.created), AuthenticatedAt: db.Time(e.authenticated), LastSeenAt: db.Time(e.seen), ExpiresAt: db.Time(e.expires),
 	}
 	if idle := s.policy.TokenIdle; idle > 0 {

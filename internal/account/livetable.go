@@ -44,6 +44,7 @@ type liveEntry struct {
 	nextByHash    uint32 // number of the next entry in the bucket; 0: none. Also that of the next free entry
 	nextByUser    uint32
 	remembered    bool
+	methods       Methods
 	stale         bool // to be read anew before it counts again
 	taken         bool
 }

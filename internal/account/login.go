@@ -8,6 +8,7 @@ import (
 
 	"propusk/internal/db"
 	"propusk/internal/event"
+	"propusk/internal/outbox"
 	"propusk/internal/secret"
 )
 
@@ -63,7 +64,7 @@ func (s *Service) login(ctx context.Context, caller Caller, in Login) (Token, er
 			return Token{}, err
 		}
 	}
-	return s.advance(ctx, caller, proof{userID: u.ID, phc: u.passwordHash, attempt: a}, in.RememberMe)
+	return s.advance(ctx, caller, proof{userID: u.ID, phc: u.passwordHash, first: u.provedAt.IsZero(), attempt: a}, in.RememberMe)
 }
 
 // entranceSize is how many attempts are looked up at one time, and entranceWait
@@ -97,7 +98,7 @@ func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Lo
 		return u, a, place, err
 	}
 	defer leave()
-	u, account, err := s.userByLogin(ctx, in.EmailOrName)
+	u, account, err := s.userByLogin(ctx, s.db, in.EmailOrName)
 	if err != nil {
 		return u, a, place, err
 	}
@@ -169,24 +170,34 @@ func (s *Service) holdBack(ctx context.Context, begun, step time.Duration, err e
 }
 
 // advance decides what comes after a proof: the only place that does, whatever
-// the way in. Today a password is enough; a second factor will be asked for
-// here, and nowhere else.
+// the way in. Today one factor is enough; a second one will be asked for here, and
+// nowhere else.
 func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember bool) (t Token, err error) {
 	now := s.now()
 	i, generation := issued{}, s.live.now()
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		role, err := s.use(ctx, tx, now, p)
+	var held error
+	err = s.tx(ctx, func(tx *db.Tx) error {
+		u, methods, err := s.use(ctx, tx, now, p)
 		if err != nil {
 			return err
 		}
-		if i, err = s.issue(ctx, tx, now, caller, p.userID, role, remember); err != nil {
+		caller.UserID = p.userID
+		if held = s.mayLogIn(u); held != nil { // the proof was right, and stays used
+			return record(ctx, tx, now, caller, loginFailed, event.Failure, p.userID, map[string]string{"code": outcome(held)})
+		}
+		if i, err = s.issue(ctx, tx, now, caller, u, methods, remember); err != nil {
 			return err
 		}
-		caller.UserID = p.userID
+		if err := s.noticeSignIn(ctx, tx, now, caller, u, methods, p); err != nil {
+			return err
+		}
 		return recordLogin(ctx, tx, now, caller, i)
 	})
 	if errors.Is(err, errTokenInvalid) { // the password or the account changed under our hands
 		err = refuse(Unauthenticated, CodeInvalidCredentials)
+	}
+	if err == nil {
+		err = held
 	}
 	if err != nil {
 		return Token{}, err
@@ -199,6 +210,28 @@ func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember 
 	}
 	i.token.Device = s.newDevice(now, p.userID, device)
 	return i.token, nil
+}
+
+// mayLogIn holds the account against what every login needs.
+func (s *Service) mayLogIn(u userRow) error {
+	if s.policy.RequireVerified && u.emailVerifiedAt.IsZero() && u.contactVerifiedAt.IsZero() {
+		return refuse(Forbidden, CodeVerificationRequired)
+	}
+	return nil
+}
+
+// noticeSignIn tells the owner of a sign-in from a device that the account does
+// not know; not of the first one, nor of one that came by his mail, and not of
+// every one where clients keep no mark.
+func (s *Service) noticeSignIn(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, by Methods, p proof) error {
+	if !s.policy.NoticeSignIns || p.attempt.known || p.first || by&ByMail != 0 || u.emailVerifiedAt.IsZero() {
+		return nil
+	}
+	taken, err := s.newBudget(bucket, scopeNotices, u.ID, noticesAtATime, noticesRefill).take(ctx, tx, now, 0)
+	if err != nil || !taken {
+		return err
+	}
+	return s.tell(ctx, tx, now, u, outbox.NewSignIn, originOf(caller, now), nil)
 }
 
 // refuseLogin records the failure, of a known account or of none, and gives the
@@ -217,21 +250,13 @@ func (s *Service) refuseLogin(ctx context.Context, now time.Time, caller Caller,
 // address, for no name holds one. account names the budget of attempts. Where
 // there is no such user, u is empty and account is the canonical form of what
 // was typed.
-func (s *Service) userByLogin(ctx context.Context, typed string) (u userRow, account string, err error) {
-	query, key := selectUserByUsername, ""
+func (s *Service) userByLogin(ctx context.Context, q db.Querier, typed string) (u userRow, account string, err error) {
+	query, key := selectUserByUsername, loginKey(typed)
 	if strings.Contains(typed, "@") {
 		query = selectUserByEmail
-		if e, fault := parseEmail(typed); fault == nil {
-			key = e.key
-		}
-	} else if n, fault := parseUsername(typed); fault == nil {
-		key = n.key
 	}
-	account = "name " + key
-	if key == "" { // nobody can be called that; one budget for all spellings of it
-		account = "other " + fold(strings.TrimSpace(typed[:min(len(typed), maxInputBytes)]))
-	}
-	u, err = queryUser(ctx, s.db, query, key)
+	account = canonicalName(typed)
+	u, err = queryUser(ctx, q, query, key)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
 		return userRow{}, account, nil
@@ -239,6 +264,27 @@ func (s *Service) userByLogin(ctx context.Context, typed string) (u userRow, acc
 		return userRow{}, "", err
 	}
 	return u, u.ID, nil
+}
+
+// loginKey is the key of what was typed, "" where nobody can be called that.
+func loginKey(typed string) string {
+	if strings.Contains(typed, "@") {
+		if e, fault := parseEmail(typed); fault == nil {
+			return e.key
+		}
+	} else if n, fault := parseUsername(typed); fault == nil {
+		return n.key
+	}
+	return ""
+}
+
+// canonicalName is the same for all spellings of a name. What nobody can be called
+// has one for all that looks alike.
+func canonicalName(typed string) string {
+	if key := loginKey(typed); key != "" {
+		return "name " + key
+	}
+	return "other " + fold(strings.TrimSpace(typed[:min(len(typed), maxInputBytes)]))
 }
 
 // rehash replaces a hash whose parameters are no longer ours, now that the

@@ -59,6 +59,15 @@ const (
 	CodeKeyNotFound              Code = "key_not_found"
 	CodeScopeUnknown             Code = "scope_unknown"
 	CodeScopeMissing             Code = "scope_missing"
+	CodeLinkInvalid              Code = "link_invalid"
+	CodeWrongCode                Code = "wrong_code"
+	CodeCodeInvalid              Code = "code_invalid"
+	CodeTokenOrCode              Code = "token_or_code"
+	CodeContactUnknown           Code = "contact_unknown"
+	CodeTooManyMessages          Code = "too_many_messages"
+	CodeAlreadyVerified          Code = "already_verified"
+	CodeNoContactNumber          Code = "no_contact_number"
+	CodeVerificationRequired     Code = "verification_required"
 )
 
 // Codes is every code of the rules with its words.
@@ -94,6 +103,15 @@ var Codes = map[Code]Words{ //nolint:gochecknoglobals // a constant table
 	CodeKeyNotFound:              {EN: "There is no such key.", RU: "Такого ключа нет."},
 	CodeScopeUnknown:             {EN: "A key needs at least one scope, and there is no other than introspect.", RU: "Ключу нужна хотя бы одна область действия; существует только introspect."},
 	CodeScopeMissing:             {EN: "The key does not have the scope that this needs.", RU: "У ключа нет нужной области действия."},
+	CodeLinkInvalid:              {EN: "This link was used already, has expired or was replaced by a newer one. Ask for another.", RU: "Эта ссылка уже использована, устарела или заменена более новой. Запросите другую."},
+	CodeWrongCode:                {EN: "The code is wrong or has expired.", RU: "Код неверен или устарел."},
+	CodeCodeInvalid:              {EN: "The code is six digits.", RU: "Код состоит из шести цифр."},
+	CodeTokenOrCode:              {EN: "Send either the token of the link or the code, and not both.", RU: "Передайте либо токен из ссылки, либо код, но не то и другое вместе."},
+	CodeContactUnknown:           {EN: "This is either email or phone.", RU: "Здесь допустимы только email и phone."},
+	CodeTooManyMessages:          {EN: "Enough messages were sent to this address. Look into the inbox and the folder for spam, or wait before you ask for another.", RU: "На этот адрес отправлено достаточно сообщений. Проверьте входящие и папку «Спам» или подождите, прежде чем запрашивать новое."},
+	CodeAlreadyVerified:          {EN: "This is confirmed already.", RU: "Это уже подтверждено."},
+	CodeNoContactNumber:          {EN: "The account has no phone number.", RU: "В учётной записи не указан номер телефона."},
+	CodeVerificationRequired:     {EN: "Confirm your e-mail address first: open the link in the mail that was sent to it, or ask for another with POST /auth/verify/email/send.", RU: "Сначала подтвердите адрес электронной почты: откройте ссылку в отправленном письме или запросите новое через POST /auth/verify/email/send."},
 	CodeRequired:                 {EN: "This field is required.", RU: "Это поле нужно заполнить."},
 	CodeEmailInvalid:             {EN: "This is not an e-mail address that mail can be sent to. Give one address, such as name@example.com.", RU: "Это не похоже на адрес электронной почты. Укажите один адрес, например name@example.com."},
 	CodeUsernameInvalid:          {EN: "The username has characters that are not allowed. Use letters, digits and simple punctuation, without spaces and without @.", RU: "Имя пользователя содержит недопустимые символы. Используйте буквы, цифры и простые знаки препинания, без пробелов и без @."},

@@ -16,24 +16,28 @@ type Metrics struct {
 	logins        *prometheus.CounterVec
 	registrations *prometheus.CounterVec
 	throttled     *prometheus.CounterVec
+	requests      *prometheus.CounterVec
+	verified      *prometheus.CounterVec
 	lookups       prometheus.Counter
 	all           []prometheus.Collector
 }
 
 func newMetrics(h *secret.Hasher) *Metrics {
-	counter := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "propusk", Name: name, Help: help}, []string{label})
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "propusk", Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
 		logins:        counter("logins_total", "Logins by outcome.", "outcome"),
 		registrations: counter("registrations_total", "Registrations by outcome.", "outcome"),
 		throttled:     counter("throttled_total", "Attempts refused because a budget was empty, by the budget's scope.", "scope"),
 	}
+	m.requests = counter("message_requests_total", "Messages that were asked for without a token, by what for.", "purpose")
+	m.verified = counter("single_use_total", "Links and codes brought back, by what for and by outcome.", "purpose", "outcome")
 	m.lookups = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "propusk", Name: "session_lookups_total", Help: "Tokens that the database was asked for, because memory was not sure.",
 	})
 	m.all = []prometheus.Collector{
-		m.logins, m.registrations, m.throttled, m.lookups,
+		m.logins, m.registrations, m.throttled, m.requests, m.verified, m.lookups,
 		newHashing(h),
 	}
 	return m

@@ -152,21 +152,31 @@ func overloaded(err error) error {
 	return err
 }
 
-// proof is a password that was right a moment ago. [Service.use] makes it count,
-// in the transaction of what it is for: only if neither the password nor the
-// account has changed meanwhile.
+// proof is a password that was right a moment ago, or a code or link that was.
+// [Service.use] makes it count, in the transaction of what it is for: only if
+// neither it nor the account has changed meanwhile.
 type proof struct {
 	userID  string
 	phc     string
+	claim   *claim // nil: a password
+	first   bool   // nobody has proven anything of this account before
 	attempt attempt
 }
 
-func (s *Service) use(ctx context.Context, tx *db.Tx, now time.Time, p proof) (role string, err error) {
-	err = tx.QueryRow(ctx, confirmCredential, []any{db.Micros(now), p.userID, p.phc}, &role)
-	if err != nil {
-		return "", notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
+func (s *Service) use(ctx context.Context, tx *db.Tx, now time.Time, p proof) (u userRow, by Methods, err error) {
+	if u, err = queryUser(ctx, tx, proveUser, p.userID, db.Micros(now)); err != nil {
+		return u, 0, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	return role, s.giveBack(ctx, tx, now, p.attempt.clears)
+	if !u.disabledAt.IsZero() || p.claim == nil && (u.passwordHash != p.phc || p.phc == "") {
+		return u, 0, refuse(Unauthenticated, CodeTokenInvalid)
+	}
+	by = ByPassword
+	if p.claim != nil {
+		if by, err = p.claim.useToLogIn(ctx, tx, now, u); err != nil {
+			return u, 0, err
+		}
+	}
+	return u, by, s.giveBack(ctx, tx, now, p.attempt.clears)
 }
 
 // prove checks the password of the caller's own account. It counts against the
@@ -236,15 +246,15 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, in Password
 	now := s.now()
 	i, generation := issued{}, s.live.now()
 	err = s.revoke(u.ID, func() error {
-		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			role, err := s.use(ctx, tx, now, proof)
+		return s.tx(ctx, func(tx *db.Tx) error {
+			_, by, err := s.use(ctx, tx, now, proof)
 			if err != nil {
 				return err
 			}
 			if _, err := tx.Exec(ctx, updatePassword, phc, db.Micros(now), u.ID); err != nil {
 				return err
 			}
-			if i, err = s.renewToken(ctx, tx, now, caller, role); err != nil {
+			if i, err = s.renewToken(ctx, tx, now, caller, u.Role, by); err != nil {
 				return err
 			}
 			return s.passwordChanged(ctx, tx, now, caller, u)
@@ -276,13 +286,12 @@ func (s *Service) passwordChanged(ctx context.Context, tx *db.Tx, now time.Time,
 	if _, err := tx.Exec(ctx, deleteEmailChange, u.ID); err != nil {
 		return err
 	}
-	if !u.emailVerifiedAt.IsZero() {
-		err := outbox.Enqueue(ctx, tx, s.keys, now, outbox.Message{
-			Channel: outbox.Mail, Kind: outbox.PasswordChanged, SubjectID: u.ID, To: u.Email, Lang: "en",
-		})
-		if err != nil {
-			return err
-		}
+	// Whoever may use them was sent them while the old password counted.
+	if err := dropTokens(ctx, tx, u.ID); err != nil {
+		return err
+	}
+	if err := s.tell(ctx, tx, now, u, outbox.PasswordChanged, originOf(caller, now), nil); err != nil {
+		return err
 	}
 	_, err := endSessionsOf(ctx, tx, now, u.ID, keep)
 	return err

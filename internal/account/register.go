@@ -3,11 +3,15 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"propusk/internal/db"
 	"propusk/internal/event"
+	"propusk/internal/outbox"
 	"propusk/internal/secret"
 )
 
@@ -62,7 +66,11 @@ func (s *Service) Register(ctx context.Context, caller Caller, in Registration) 
 }
 
 func (s *Service) register(ctx context.Context, caller Caller, in Registration) (string, bool, error) {
-	if !s.policy.RegistrationOpen {
+	switch s.policy.Registration {
+	case RegistrationOpen:
+	case RegistrationVerifyFirst:
+		return "", false, s.registerLater(ctx, caller, in)
+	case RegistrationClosed:
 		return "", false, refuse(Forbidden, CodeRegistrationClosed)
 	}
 	once := s.newOnce("register", in.IdempotencyKey, in.UserType, in.Username, in.Password.Reveal(), in.Email, in.ContactNumber)
@@ -70,7 +78,7 @@ func (s *Service) register(ctx context.Context, caller Caller, in Registration) 
 	if id, done, err := once.earlier(ctx, s.db, now); err != nil || done {
 		return id, done, err
 	}
-	u, err := s.newUser(ctx, now, caller, in)
+	u, err := s.newUser(ctx, now, caller, in, false)
 	if err != nil {
 		return s.raced(ctx, once, now, err)
 	}
@@ -79,7 +87,7 @@ func (s *Service) register(ctx context.Context, caller Caller, in Registration) 
 	}
 	caller.UserID = u.ID // who registers is the user that comes of it
 	var replayed bool
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+	err = s.tx(ctx, func(tx *db.Tx) error {
 		earlier, done, err := once.claim(ctx, tx, now, u.ID)
 		if err != nil {
 			return err
@@ -91,7 +99,10 @@ func (s *Service) register(ctx context.Context, caller Caller, in Registration) 
 		if err := insert(ctx, tx, u); err != nil {
 			return err
 		}
-		return record(ctx, tx, now, caller, register, event.Success, u.ID, nil)
+		if err := record(ctx, tx, now, caller, register, event.Success, u.ID, nil); err != nil {
+			return err
+		}
+		return s.welcome(ctx, tx, now, caller, u)
 	})
 	return u.ID, replayed, err
 }
@@ -108,8 +119,18 @@ func (s *Service) raced(ctx context.Context, once *once, now time.Time, cause er
 	return "", false, cause
 }
 
-// newUser checks everything that can be checked, and hashes the password.
-func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in Registration) (userRow, error) {
+// welcome asks a newcomer to confirm his address, where mail can be sent.
+func (s *Service) welcome(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow) error {
+	if !s.policy.Mail {
+		return nil
+	}
+	_, err := s.verificationMail(ctx, tx, now, u, request{Language: caller.Language, Origin: originOf(caller, now)})
+	return err
+}
+
+// newUser checks everything that can be checked, and hashes the password. Whether
+// another has the address is not told where hideEmail says so.
+func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in Registration, hideEmail bool) (userRow, error) {
 	broken := faults{}
 	p := s.checkProfile(broken, in.UserType, in.Username, in.Email, in.ContactNumber)
 	broken.add("password", s.checkPassword(in.Password, p.words()))
@@ -128,7 +149,11 @@ func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in 
 	if err != nil {
 		return userRow{}, err
 	}
-	if err := checkFree(ctx, s.db, "", p); err != nil { // before the expensive part, and every taken name at once
+	open := p
+	if hideEmail {
+		open.email = email{}
+	}
+	if err := checkFree(ctx, s.db, "", open); err != nil { // before the expensive part, and every taken name at once
 		return userRow{}, err
 	}
 	phc, err := s.hash(ctx, who, in.Password)
@@ -137,7 +162,7 @@ func (s *Service) newUser(ctx context.Context, now time.Time, caller Caller, in 
 		return userRow{}, err
 	}
 	u := userRow{passwordHash: phc, passwordChangedAt: now, version: 1}
-	u.ID, u.Role, u.CreatedAt, u.UpdatedAt = secret.NewID(), RoleNotVerified, now, now
+	u.ID, u.Role, u.CreatedAt, u.UpdatedAt, u.language = secret.NewID(), RoleNotVerified, now, now, caller.Language
 	u.set(p)
 	return u, nil
 }
@@ -207,4 +232,132 @@ func (s *Service) firstID(ctx context.Context, id string) (string, error) {
 		id = s.policy.FirstUserID
 	}
 	return id, err
+}
+
+// registration is a user that is to be, as it waits for its mail to be answered.
+type registration struct {
+	ID           string `json:"id"`
+	Email        string `json:"email"`
+	Username     string `json:"username"`
+	Phone        string `json:"phone,omitzero"`
+	UserType     string `json:"user_type"`
+	PasswordHash string `json:"password_hash"`
+	Language     string `json:"language,omitzero"`
+}
+
+// registerLater puts a registration down and has a mail sent. The answer and what
+// it takes do not depend on whether somebody has the address: if so, he is told.
+// A name that is taken is refused, for it has to be chosen.
+func (s *Service) registerLater(ctx context.Context, caller Caller, in Registration) error {
+	now := s.now()
+	u, err := s.newUser(ctx, now, caller, in, true)
+	if err != nil {
+		return err
+	}
+	return s.ask(ctx, now, caller, request{Purpose: forRegister, Named: u.Email, Newcomer: &registration{
+		ID: u.ID, Email: u.Email, Username: u.Username, Phone: u.ContactNumber, UserType: u.UserType, PasswordHash: u.passwordHash, Language: u.language,
+	}})
+}
+
+func (s *Service) serveRegistration(ctx context.Context, tx *db.Tx, now time.Time, r request) error {
+	n := r.Newcomer
+	if n == nil {
+		return nil
+	}
+	u, _, err := s.userByLogin(ctx, tx, n.Email)
+	if err != nil {
+		return err
+	}
+	if ok, err := s.mayWrite(ctx, tx, now, u, n.Email, r); err != nil || !ok {
+		return err
+	}
+	if u.ID != "" {
+		return s.send(ctx, tx, now, outbox.Message{
+			Channel: outbox.Mail, Kind: outbox.AccountExists, SubjectID: u.ID, To: u.Email, Lang: s.languageOf(u, r.Language),
+			Data: s.data(u, r.Origin), Lifetime: sentWithin,
+		})
+	}
+	data, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("keep registration: %w", err)
+	}
+	u = userRow{language: n.Language}
+	u.ID, u.Username = n.ID, n.Username
+	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forRegister, holder: n.ID, address: n.Email, data: data}, pageRegister, outbox.Register, r)
+}
+
+// registrationHolder is for whom the code of a registration is looked up.
+func registrationHolder(address string) string { return canonicalName(address) }
+
+// ConfirmRegistration makes the account that a registration has asked for, once
+// its mail was answered: by the link, or by the code and the address. It gives the
+// user's id, and no session.
+func (s *Service) ConfirmRegistration(ctx context.Context, caller Caller, in Answer) (string, error) {
+	id, err := s.confirmRegistration(ctx, caller, in)
+	s.metrics.registrations.WithLabelValues(outcome(err)).Inc()
+	return id, err
+}
+
+func (s *Service) confirmRegistration(ctx context.Context, caller Caller, in Answer) (string, error) {
+	broken := faults{}
+	in.check(broken, true)
+	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
+		return "", err
+	}
+	now := s.now()
+	a, holder := attempt{}, registrationHolder(in.EmailOrName)
+	if !in.byLink() {
+		var err error
+		if a, err = s.takeTry(ctx, now, caller, "registration "+holder, false); err != nil {
+			return "", err
+		}
+	}
+	var u userRow
+	err := s.tx(ctx, func(tx *db.Tx) error {
+		var used usedToken
+		var err error
+		if in.byLink() {
+			used, err = s.consumeLink(ctx, tx, now, in.Token, nil, forRegister, forRegister)
+		} else {
+			used, err = s.consumeCode(ctx, tx, now, holder, in.Code, forRegister)
+		}
+		if err != nil {
+			return err
+		}
+		if a.closed {
+			return errTokenSpent
+		}
+		if u, err = s.newcomer(now, used.data); err != nil {
+			return err
+		}
+		if err := insert(ctx, tx, u); err != nil {
+			return err
+		}
+		caller.UserID = u.ID
+		if err := record(ctx, tx, now, caller, register, event.Success, u.ID, nil); err != nil {
+			return err
+		}
+		return s.giveBack(ctx, tx, now, a.clears)
+	})
+	if errors.Is(err, errTokenSpent) && !in.byLink() {
+		err = refuse(Unauthenticated, CodeWrongCode)
+	}
+	return u.ID, err
+}
+
+// newcomer is the user that a registration has asked for, with a proven address.
+func (s *Service) newcomer(now time.Time, data []byte) (userRow, error) {
+	var n registration
+	if err := json.Unmarshal(data, &n); err != nil {
+		return userRow{}, fmt.Errorf("read registration: %w", err)
+	}
+	broken := faults{}
+	p := s.checkProfile(broken, n.UserType, n.Username, n.Email, n.Phone)
+	if len(broken) > 0 { // it was asked for under other rules
+		return userRow{}, errTokenSpent
+	}
+	u := userRow{passwordHash: n.PasswordHash, passwordChangedAt: now, emailVerifiedAt: now, language: n.Language, version: 1}
+	u.ID, u.Role, u.CreatedAt, u.UpdatedAt = n.ID, RoleVerified, now, now
+	u.set(p)
+	return u, nil
 }

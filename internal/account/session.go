@@ -34,6 +34,7 @@ type Session struct {
 	IdleExpiresAt   time.Time // zero where there is no idle limit
 	IP              string
 	UserAgent       string
+	Methods         Methods
 }
 
 // maxSessions is how many sessions a user can have; the next one ends the
@@ -49,45 +50,45 @@ type issued struct {
 	generation int64 // of memory, from before the transaction
 }
 
-// issue makes a session: the one place that does, whatever the way in. role is
-// the user's, as of this transaction.
-func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, userID, role string, remember bool) (issued, error) {
+// issue makes a session: the one place that does, whatever the way in. u is the
+// user as of this transaction.
+func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, by Methods, remember bool) (issued, error) {
 	lifetime := s.policy.TokenLifetime
 	if remember {
 		lifetime = s.policy.TokenLifetimeRemembered
 	}
-	t := Token{Token: secret.NewSessionToken(), UserID: userID, ExpiresAt: now.Add(lifetime), Lifetime: lifetime}
+	t := Token{Token: secret.NewSessionToken(), UserID: u.ID, ExpiresAt: now.Add(lifetime), Lifetime: lifetime}
 	i := issued{token: t, id: secret.NewID()}
 	us := db.Micros(now)
 	hash := secret.HashOf(t.Token.Reveal())
-	_, err := tx.Exec(ctx, insertSession, hash[:], i.id, userID, btoi(remember), us, us, us, db.Micros(t.ExpiresAt), caller.ip(), caller.UserAgent)
+	_, err := tx.Exec(ctx, insertSession, hash[:], i.id, u.ID, btoi(remember), us, us, us, db.Micros(t.ExpiresAt), caller.ip(), caller.UserAgent, int64(by))
 	if err != nil {
 		return i, err
 	}
-	if i.entry, err = s.newEntry(hash, i.id, userID, role, remember, us, us, us, db.Micros(t.ExpiresAt)); err != nil {
+	if i.entry, err = s.newEntry(hash, i.id, u.ID, u.Role, remember, us, us, us, db.Micros(t.ExpiresAt), int64(by)); err != nil {
 		return i, err
 	}
-	i.ended, err = tx.Exec(ctx, deleteOldest, userID, maxSessions)
+	i.ended, err = tx.Exec(ctx, deleteOldest, u.ID, maxSessions)
 	if err == nil && i.ended > 0 {
-		_, err = announce(ctx, tx, now, userID)
+		_, err = announce(ctx, tx, now, u.ID)
 	}
 	return i, err
 }
 
 // renewToken gives a session a new token after a new proof of identity. The old
 // one ends with it: whoever planted or stole it is left behind (ASVS 7.2.4).
-func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, role string) (issued, error) {
+func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, role string, by Methods) (issued, error) {
 	i := issued{token: Token{Token: secret.NewSessionToken(), UserID: caller.UserID}, id: caller.SessionID}
 	us := db.Micros(now)
 	hash := secret.HashOf(i.token.Token.Reveal())
-	var remembered, created, expires int64
-	err := tx.QueryRow(ctx, replaceToken, []any{hash[:], us, caller.tokenHash[:]}, &remembered, &created, &expires)
+	var remembered, created, expires, methods int64
+	err := tx.QueryRow(ctx, replaceToken, []any{hash[:], us, caller.tokenHash[:], int64(by)}, &remembered, &created, &expires, &methods)
 	if err != nil {
 		return i, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
 	i.token.ExpiresAt = db.Time(expires)
 	i.token.Lifetime = i.token.ExpiresAt.Sub(now)
-	i.entry, err = s.newEntry(hash, i.id, caller.UserID, role, remembered != 0, created, us, us, expires)
+	i.entry, err = s.newEntry(hash, i.id, caller.UserID, role, remembered != 0, created, us, us, expires, methods)
 	return i, err
 }
 
@@ -128,6 +129,7 @@ func (s *Service) Authenticate(ctx context.Context, token secret.Text, caller Ca
 // writes it down at once, without texts to allocate.
 type Pass struct {
 	Role                                         string
+	Methods                                      Methods
 	Created, Authenticated, Expires, IdleExpires int64 // microseconds since 1970; IdleExpires is 0 where there is no idle limit
 
 	session, user secret.UUID
@@ -152,7 +154,7 @@ func (s *Service) Peek(token secret.Text) (p Pass, ok bool) {
 		return p, false
 	}
 	p = Pass{
-		Role: s.live.table.roles.name(e.role), Created: e.created, Authenticated: e.authenticated, Expires: e.expires,
+		Role: s.live.table.roles.name(e.role), Methods: e.methods, Created: e.created, Authenticated: e.authenticated, Expires: e.expires,
 		session: e.id, user: e.user,
 	}
 	if idle := s.policy.TokenIdle; idle > 0 {
@@ -343,14 +345,14 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password se
 	i, generation := issued{}, s.live.now()
 	err = s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			role, err := s.use(ctx, tx, now, proof)
+			u, by, err := s.use(ctx, tx, now, proof)
 			if err != nil {
 				return err
 			}
 			if err := s.authorize(ctx, tx, now, caller, proveAgain, caller.UserID, map[string]string{"session_id": caller.SessionID}); err != nil {
 				return err
 			}
-			if i, err = s.renewToken(ctx, tx, now, caller, role); err != nil {
+			if i, err = s.renewToken(ctx, tx, now, caller, u.Role, by); err != nil {
 				return err
 			}
 			_, err = announce(ctx, tx, now, caller.UserID)
@@ -369,20 +371,20 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password se
 func (s *Service) scanSession(scan func(...any) error, more ...any) (liveEntry, error) {
 	var hash []byte
 	var id, user, role string
-	var remembered, created, authenticated, seen, expires int64
-	err := scan(append([]any{&hash, &id, &user, &role, &remembered, &created, &authenticated, &seen, &expires}, more...)...)
+	var remembered, created, authenticated, seen, expires, methods int64
+	err := scan(append([]any{&hash, &id, &user, &role, &remembered, &created, &authenticated, &seen, &expires, &methods}, more...)...)
 	if err != nil {
 		return liveEntry{}, err
 	}
 	if len(hash) != len(secret.Hash{}) {
 		return liveEntry{}, errors.New("stored token hash has another length")
 	}
-	return s.newEntry(secret.Hash(hash), id, user, role, remembered != 0, created, authenticated, seen, expires)
+	return s.newEntry(secret.Hash(hash), id, user, role, remembered != 0, created, authenticated, seen, expires, methods)
 }
 
-func (s *Service) newEntry(hash secret.Hash, id, user, role string, remembered bool, created, authenticated, seen, expires int64) (liveEntry, error) {
+func (s *Service) newEntry(hash secret.Hash, id, user, role string, remembered bool, created, authenticated, seen, expires, methods int64) (liveEntry, error) {
 	e := liveEntry{
-		hash: hash, role: s.live.table.roles.of(role), remembered: remembered,
+		hash: hash, role: s.live.table.roles.of(role), remembered: remembered, methods: Methods(methods), //nolint:gosec // we wrote it
 		created: created, authenticated: authenticated, seen: seen, written: seen, expires: expires,
 	}
 	var ok, ok2 bool

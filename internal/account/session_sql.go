@@ -1,15 +1,15 @@
 package account
 
 const insertSession = `
-INSERT INTO sessions (token_hash, id, user_id, remembered, created_at, authenticated_at, last_seen_at, expires_at, ip, user_agent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+INSERT INTO sessions (token_hash, id, user_id, remembered, created_at, authenticated_at, last_seen_at, expires_at, ip, user_agent, methods)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 
 const replaceToken = `
-UPDATE sessions SET token_hash = $1, authenticated_at = $2, last_seen_at = $2
-WHERE token_hash = $3 AND expires_at > $2 RETURNING remembered, created_at, expires_at`
+UPDATE sessions SET token_hash = $1, authenticated_at = $2, last_seen_at = $2, methods = methods | $4
+WHERE token_hash = $3 AND expires_at > $2 RETURNING remembered, created_at, expires_at, methods`
 
 const sessionColumns = `
-s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at`
+s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at, s.methods`
 
 // A disabled user has no live session, whatever rows there are.
 const selectSession = `

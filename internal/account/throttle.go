@@ -67,6 +67,22 @@ const (
 	scopeNetwork       = "network"       // by the network, over all accounts
 	scopePassword      = "password"      // by the account, over everybody
 	scopeRegistrations = "registrations" // by the network
+	scopeCode          = "code"          // tries at a code, by the account, and by its known devices
+	scopeCodes         = "codes"         // the same, in a row over many codes
+	scopeAsked         = "asked"         // messages that strangers ask for, by the name that they give
+	scopeAskers        = "askers"        // the same by the network
+	scopeRecipient     = "recipient"     // messages by the address that they go to
+	scopeNotices       = "notices"       // messages about new sign-ins, by the account
+)
+
+// Limits of codes and messages that no operator need change.
+const (
+	// codeTries is how many codes may be tried in the lifetime of one. A new code
+	// gives no new tries.
+	codeTries      = 5
+	noticesAtATime = 3
+	noticesRefill  = 8 * time.Hour
+	askersRefill   = 10 * time.Second
 )
 
 // attempt is one attempt at the password of an account: what it was taken from,
@@ -113,11 +129,18 @@ func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, acc
 		a.known = false
 	}
 	budgets := []budget{s.accountBudget(account), s.passwordBudget(account, exists)}
-	if caller.Kind != Operator && caller.IP.IsValid() {
-		budgets = append(budgets, s.newBudget(bucket, scopeNetwork, networkOf(caller.IP), s.policy.AttemptsPerNetwork, networkRefill))
+	if n, ok := s.networkBudget(caller); ok {
+		budgets = append(budgets, n)
 	}
+	err := s.takeAll(ctx, now, &a, budgets)
+	return a, err
+}
+
+// takeAll takes one attempt from every budget, or from none. An attempt at what a
+// ceiling has closed is made all the same, and leads nowhere.
+func (s *Service) takeAll(ctx context.Context, now time.Time, a *attempt, budgets []budget) error {
 	if err := s.knownEmpty(now, budgets...); err != nil {
-		return a, err
+		return err
 	}
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		a.closed, a.taken, a.clears = false, nil, budgets
@@ -137,9 +160,9 @@ func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, acc
 		return nil
 	})
 	if a.closed && err == nil {
-		s.metrics.throttled.WithLabelValues(scopePassword).Inc()
+		s.metrics.throttled.WithLabelValues(budgets[1].scope).Inc()
 	}
-	return a, s.throttled(now, err)
+	return s.throttled(now, err)
 }
 
 func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, exists bool) (spent bool, err error) {
@@ -318,16 +341,51 @@ func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
 	return nil
 }
 
-// takeRegistration takes from what the caller's network may register. Whoever
-// comes from this very machine has none: he needs no network, or stands behind a
-// proxy that has not been named, and would be taken for everybody.
-func (s *Service) takeRegistration(ctx context.Context, now time.Time, caller Caller) ([]budget, error) {
-	if caller.Kind == Operator || !caller.IP.IsValid() || caller.IP.IsLoopback() {
-		return nil, nil
+// takeTry takes one try at a code that was sent to somebody. A known device has
+// tries of its own. After [Policy.AttemptsLimit] failures in a row no code counts
+// any more, and the answer is that to a wrong one: a link, which nobody can guess,
+// still does.
+func (s *Service) takeTry(ctx context.Context, now time.Time, caller Caller, account string, exists bool) (attempt, error) {
+	a := attempt{account: account}
+	a.device, a.known = s.knownDevice(now, account, caller.Devices)
+	name := account
+	if a.known {
+		name += " " + a.device.String()
 	}
-	b := s.newBudget(bucket, scopeRegistrations, networkOf(caller.IP), s.policy.RegistrationsPerNetwork, s.policy.RegistrationsRefill)
+	all := s.newBudget(ceiling, scopeCodes, name, s.policy.AttemptsLimit, 0)
+	all.lasting = exists
+	budgets := []budget{s.newBudget(bucket, scopeCode, name, codeTries, codeLifetime), all}
+	if n, ok := s.networkBudget(caller); ok {
+		budgets = append(budgets, n)
+	}
+	err := s.takeAll(ctx, now, &a, budgets)
+	// A code that was right makes up for all tries at it.
+	a.clears = append([]budget{}, budgets...)
+	a.clears[0].kind = growing
+	return a, err
+}
+
+func (s *Service) networkBudget(caller Caller) (budget, bool) {
+	if caller.Kind == Operator || !caller.IP.IsValid() {
+		return budget{}, false
+	}
+	return s.newBudget(bucket, scopeNetwork, networkOf(caller.IP), s.policy.AttemptsPerNetwork, networkRefill), true
+}
+
+// takeMessage takes one message to an address from its budget, and tells whether
+// there was one. A known device has a budget of its own, so that no stranger can
+// keep the owner from being written to.
+func (s *Service) takeMessage(ctx context.Context, tx *db.Tx, now time.Time, address, device string) (bool, error) {
+	if device != "" {
+		address += " " + device
+	}
+	return s.newBudget(bucket, scopeRecipient, address, s.policy.MessagesPerAddress, s.policy.MessagesRefill).take(ctx, tx, now, 0)
+}
+
+// takeOrRefuse takes from a bucket, in a transaction of its own.
+func (s *Service) takeOrRefuse(ctx context.Context, now time.Time, b budget) error {
 	if err := s.knownEmpty(now, b); err != nil {
-		return nil, err
+		return err
 	}
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		taken, err := b.take(ctx, tx, now, 0)
@@ -336,7 +394,18 @@ func (s *Service) takeRegistration(ctx context.Context, now time.Time, caller Ca
 		}
 		return err
 	})
-	return []budget{b}, s.throttled(now, err)
+	return s.throttled(now, err)
+}
+
+// takeRegistration takes from what the caller's network may register. Whoever
+// comes from this very machine has none: he needs no network, or stands behind a
+// proxy that has not been named, and would be taken for everybody.
+func (s *Service) takeRegistration(ctx context.Context, now time.Time, caller Caller) ([]budget, error) {
+	if caller.Kind == Operator || !caller.IP.IsValid() || caller.IP.IsLoopback() {
+		return nil, nil
+	}
+	b := s.newBudget(bucket, scopeRegistrations, networkOf(caller.IP), s.policy.RegistrationsPerNetwork, s.policy.RegistrationsRefill)
+	return []budget{b}, s.takeOrRefuse(ctx, now, b)
 }
 
 // networkOf is the /24 of an IPv4 address and the /64 of an IPv6 one: what one

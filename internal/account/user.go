@@ -200,9 +200,9 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 	}
 	next.version, next.UpdatedAt = u.version+1, now
 	write := func() error {
-		return s.db.Tx(ctx, func(tx *db.Tx) error {
+		return s.tx(ctx, func(tx *db.Tx) error {
 			if w.proof != nil {
-				if _, err := s.use(ctx, tx, now, *w.proof); err != nil {
+				if _, _, err := s.use(ctx, tx, now, *w.proof); err != nil {
 					return err
 				}
 			}
@@ -222,7 +222,7 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 				}
 			}
 			if pending {
-				return s.askForEmail(ctx, tx, now, u, p.email)
+				return s.askForEmail(ctx, tx, now, caller, u, p.email)
 			}
 			return nil
 		})
@@ -240,7 +240,7 @@ func (s *Service) useProof(ctx context.Context, now time.Time, w *userWrite) err
 		return nil
 	}
 	return s.db.Tx(ctx, func(tx *db.Tx) error {
-		_, err := s.use(ctx, tx, now, *w.proof)
+		_, _, err := s.use(ctx, tx, now, *w.proof)
 		return err
 	})
 }
@@ -274,20 +274,17 @@ func changedFields(a, b userRow) (names []string) {
 
 // askForEmail notes the address that is to be proven, asks it, and tells the
 // present one.
-func (s *Service) askForEmail(ctx context.Context, tx *db.Tx, now time.Time, u userRow, e email) error {
+func (s *Service) askForEmail(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, e email) error {
 	n, err := tx.Exec(ctx, upsertEmailChange, u.ID, e.address, e.key, db.Micros(now), db.Micros(now.Add(emailChangeLifetime)))
 	if err != nil || n == 0 { // the same address waits already: nobody is told twice
 		return err
 	}
-	for _, m := range []outbox.Message{
-		{Channel: outbox.Mail, Kind: outbox.EmailChangeRequested, SubjectID: u.ID, To: u.Email, Lang: "en"},
-		{Channel: outbox.Mail, Kind: outbox.EmailChangeConfirm, SubjectID: u.ID, To: e.address, Lang: "en"},
-	} {
-		if err := outbox.Enqueue(ctx, tx, s.keys, now, m); err != nil {
-			return err
-		}
+	o := originOf(caller, now)
+	if err := s.tell(ctx, tx, now, u, outbox.EmailChangeRequested, o, nil); err != nil {
+		return err
 	}
-	return nil
+	r := request{Language: caller.Language, Origin: o}
+	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forChangeEmail, holder: u.ID, address: e.address}, pageVerify, outbox.EmailChangeConfirm, r)
 }
 
 // DeleteUser erases a user and everything that is his. The trail keeps the
@@ -323,6 +320,9 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 			if err := outbox.Forget(ctx, tx, id); err != nil {
 				return err
 			}
+			if err := dropAllTokens(ctx, tx, id); err != nil {
+				return err
+			}
 			if err := event.Erase(ctx, tx, id); err != nil {
 				return err
 			}
@@ -348,7 +348,7 @@ func (s *Service) CreateUser(ctx context.Context, caller Caller, in Registration
 		return "", &Error{Kind: Invalid, Fault: Fault{Code: CodeInvalidFields}, Fields: map[string]Fault{"user_role": {Code: CodeRoleInvalid}}}
 	}
 	now := s.now()
-	u, err := s.newUser(ctx, now, caller, in)
+	u, err := s.newUser(ctx, now, caller, in, false)
 	if err != nil {
 		return "", err
 	}
@@ -415,7 +415,7 @@ func (s *Service) administer(ctx context.Context, caller Caller, action Action, 
 	}
 	now := s.now()
 	return s.revoke(id, func() error {
-		return s.db.Tx(ctx, func(tx *db.Tx) error {
+		return s.tx(ctx, func(tx *db.Tx) error {
 			n, err := tx.Exec(ctx, sql, append([]any{id, db.Micros(now)}, args...)...)
 			if err != nil {
 				return err
@@ -428,13 +428,28 @@ func (s *Service) administer(ctx context.Context, caller Caller, action Action, 
 				return err
 			}
 			if action == disableUser {
-				_, err = endSessionsOf(ctx, tx, now, id, "")
-				return err
+				return s.shutOut(ctx, tx, now, id)
 			}
 			_, err = announce(ctx, tx, now, id) // what sessions say of the user is read anew
 			return err
 		})
 	})
+}
+
+// shutOut ends what a disabled user has, and tells him.
+func (s *Service) shutOut(ctx context.Context, tx *db.Tx, now time.Time, id string) error {
+	u, err := userByID(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	if err := s.tell(ctx, tx, now, u, outbox.AccountDisabled, origin{At: now}, nil); err != nil {
+		return err
+	}
+	if err := dropAllTokens(ctx, tx, id); err != nil {
+		return err
+	}
+	_, err = endSessionsOf(ctx, tx, now, id, "")
+	return err
 }
 
 // FindUser finds a user by id, e-mail address or name, for an operator.
@@ -445,7 +460,7 @@ func (s *Service) FindUser(ctx context.Context, caller Caller, ref string) (User
 	if secret.IsCanonicalUUID(ref) {
 		return s.User(ctx, caller, ref)
 	}
-	u, _, err := s.userByLogin(ctx, ref)
+	u, _, err := s.userByLogin(ctx, s.db, ref)
 	if err == nil && u.ID == "" {
 		err = refuse(NotFound, CodeUserNotFound)
 	}

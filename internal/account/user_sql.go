@@ -10,7 +10,7 @@ import (
 
 const userColumns = `
 id, email, email_key, email_verified_at, username, username_key, contact_number, contact_number_verified_at,
-user_type, user_role, password_hash, password_changed_at, disabled_at, version, created_at, updated_at`
+user_type, user_role, password_hash, password_changed_at, disabled_at, proved_at, language, version, created_at, updated_at`
 
 const (
 	selectUserByID       = `SELECT ` + userColumns + ` FROM users WHERE id = $1`
@@ -28,7 +28,7 @@ const countUserID = `SELECT count(*) FROM users WHERE id = $1`
 
 const insertUser = `
 INSERT INTO users (` + userColumns + `)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 
 const updateUser = `
 UPDATE users SET email = $1, email_key = $2, email_verified_at = $3, username = $4, username_key = $5,
@@ -36,10 +36,30 @@ contact_number = $6, contact_number_verified_at = $7, user_type = $8, password_h
 password_changed_at = $10, version = $11, updated_at = $12
 WHERE id = $13 AND version = $14`
 
-// The credential is confirmed by writing to its row: from here to the commit no
-// other transaction can change it.
-const confirmCredential = `
-UPDATE users SET proved_at = $1 WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL RETURNING user_role`
+// From here to the commit no other transaction can change the user. Whoever
+// needs the user and something of his locks the user first.
+const lockUser = `UPDATE users SET version = version WHERE id = $1 RETURNING ` + userColumns
+
+// The same for a new proof of identity, at $2.
+const proveUser = `UPDATE users SET proved_at = $2 WHERE id = $1 RETURNING ` + userColumns
+
+// $1 now, $2 id. Roles other than that of a newcomer are not touched.
+const verifiedRole = `user_role = CASE WHEN user_role = '` + RoleNotVerified + `' THEN '` + RoleVerified + `' ELSE user_role END,
+version = version + 1, updated_at = $1`
+
+const (
+	verifyEmail = `UPDATE users SET email_verified_at = $1, ` + verifiedRole + ` WHERE id = $2`
+	verifyPhone = `UPDATE users SET contact_number_verified_at = $1, ` + verifiedRole + ` WHERE id = $2`
+	changeEmail = `UPDATE users SET email_verified_at = $1, email = $3, email_key = $4, ` + verifiedRole + ` WHERE id = $2`
+)
+
+// What somebody added to an account before its address was proven, by whoever
+// owns that.
+const dropPhone = `UPDATE users SET contact_number = NULL, contact_number_verified_at = NULL WHERE id = $1`
+
+const dropPassword = `UPDATE users SET password_hash = NULL, password_changed_at = $1, version = version + 1, updated_at = $1 WHERE id = $2`
+
+const selectEmailChange = `SELECT email FROM email_changes WHERE user_id = $1 AND expires_at > $2`
 
 const updatePassword = `
 UPDATE users SET password_hash = $1, password_changed_at = $2, version = version + 1, updated_at = $2 WHERE id = $3`
@@ -79,6 +99,8 @@ type userRow struct {
 	passwordHash      string // PHC; "" where there is none
 	passwordChangedAt time.Time
 	disabledAt        time.Time
+	provedAt          time.Time // the last proof of identity; zero before the first
+	language          string    // "" where it is not known
 	version           int64
 }
 
@@ -98,9 +120,9 @@ func userByID(ctx context.Context, q db.Querier, id string) (userRow, error) {
 	return queryUser(ctx, q, selectUserByID, id)
 }
 
-func queryUser(ctx context.Context, q db.Querier, query, key string) (u userRow, err error) {
+func queryUser(ctx context.Context, q db.Querier, query, key string, more ...any) (u userRow, err error) {
 	found := false
-	err = q.Query(ctx, query, []any{key}, func(scan func(...any) error) error {
+	err = q.Query(ctx, query, append([]any{key}, more...), func(scan func(...any) error) error {
 		found = true
 		u, err = scanUser(scan)
 		return err
@@ -112,13 +134,14 @@ func queryUser(ctx context.Context, q db.Querier, query, key string) (u userRow,
 }
 
 func scanUser(scan func(...any) error) (u userRow, err error) {
-	var emailVerified, phoneVerified, passwordChanged, disabled sql.NullInt64
+	var emailVerified, phoneVerified, passwordChanged, disabled, proved sql.NullInt64
 	var phone, hash sql.NullString
 	var created, updated int64
 	err = scan(&u.ID, &u.Email, &u.emailKey, &emailVerified, &u.Username, &u.usernameKey, &phone, &phoneVerified,
-		&u.UserType, &u.Role, &hash, &passwordChanged, &disabled, &u.version, &created, &updated)
+		&u.UserType, &u.Role, &hash, &passwordChanged, &disabled, &proved, &u.language, &u.version, &created, &updated)
 	u.emailVerifiedAt, u.contactVerifiedAt = db.NullTime(emailVerified), db.NullTime(phoneVerified)
 	u.passwordChangedAt, u.disabledAt = db.NullTime(passwordChanged), db.NullTime(disabled)
+	u.provedAt = db.NullTime(proved)
 	u.ContactNumber, u.passwordHash = phone.String, hash.String
 	u.CreatedAt, u.UpdatedAt = db.Time(created), db.Time(updated)
 	return u, err
@@ -130,7 +153,7 @@ func nullText(s string) sql.NullString { return sql.NullString{String: s, Valid:
 func insert(ctx context.Context, tx *db.Tx, u userRow) error {
 	_, err := tx.Exec(ctx, insertUser, u.ID, u.Email, u.emailKey, db.NullMicros(u.emailVerifiedAt), u.Username, u.usernameKey,
 		nullText(u.ContactNumber), db.NullMicros(u.contactVerifiedAt), u.UserType, u.Role, nullText(u.passwordHash),
-		db.NullMicros(u.passwordChangedAt), db.NullMicros(u.disabledAt), u.version, db.Micros(u.CreatedAt), db.Micros(u.UpdatedAt))
+		db.NullMicros(u.passwordChangedAt), db.NullMicros(u.disabledAt), db.NullMicros(u.provedAt), u.language, u.version, db.Micros(u.CreatedAt), db.Micros(u.UpdatedAt))
 	return takenBy(err)
 }
 

@@ -19,6 +19,7 @@ type operation struct {
 	needsToken   bool
 	network      bool // or an address of the trusted networks
 	service      bool // it is for services, which have keys
+	optional     bool // a token may come along
 	hasBody      bool // of JSON
 }
 
@@ -50,6 +51,9 @@ func operations(t testing.TB, a *apptest.App) (ops []operation) {
 				default:
 					op.service = true
 				}
+			}
+			if op.network && path != "/{user_id}" {
+				op.network, op.needsToken, op.optional = false, false, true
 			}
 			ops = append(ops, op)
 		}

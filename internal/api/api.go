@@ -7,10 +7,13 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"propusk/internal/account"
 )
@@ -38,6 +41,7 @@ type API struct {
 	literals   bool
 	publicURL  string
 	overloaded map[string]prepared // by language
+	methods    [256]string         // in JSON, of each set of methods
 	https      bool
 	ready      func(context.Context) error
 	mux        *http.ServeMux
@@ -50,6 +54,13 @@ func New(o Options) (*API, error) {
 	a := &API{
 		service: o.Service, zone: o.Zone, langs: o.Languages, literals: o.Literals, ready: o.Ready, publicURL: o.PublicURL, https: o.HTTPS, overloaded: prepareOverloaded(o.Languages),
 		mux: http.NewServeMux(), paths: map[string][]string{},
+	}
+	for m := range a.methods {
+		b, err := json.Marshal(account.Methods(m).Names()) //nolint:gosec // 0 to 255
+		if err != nil {
+			return nil, fmt.Errorf("names of methods: %w", err)
+		}
+		a.methods[m] = string(b)
 	}
 	routes := a.routes()
 	a.document = sync.OnceValue(func() []byte {

@@ -30,6 +30,9 @@ type bodied struct {
 	alias        bool // another path to the same call
 }
 
+// nobodysLink has the form of the token of a link.
+var nobodysLink = strings.Repeat("A", 43)
+
 func (b bodied) String() string { return b.method + " " + b.path }
 
 // bodiedCalls gives every call of the document that takes a body, as a person
@@ -44,6 +47,16 @@ func bodiedCalls(t testing.TB, a *apptest.App) (out []bodied) {
 		"/auth/reauthenticate": {"password": p.Password},
 		"/auth/password":       {"current_password": p.Password, "new_password": "changed-Anchor-71-quartz"},
 		"/{user_id}":           {"username": p.Username, "email": p.Email},
+		// What was sent to nobody: of the right form, and refused by the rules.
+		"/auth/register/confirm":  {"token": nobodysLink},
+		"/auth/login/code/send":   {"email_or_name": p.Username, "via": "email"},
+		"/auth/login/code":        {"token": nobodysLink, "login_request": nobodysLink, "remember_me": true},
+		"/auth/recover":           {"email_or_name": p.Username},
+		"/auth/recover/confirm":   {"token": nobodysLink, "new_password": "changed-Anchor-71-quartz"},
+		"/auth/verify/email/send": {"email_or_name": p.Username},
+		"/auth/verify/email":      {"email_or_name": p.Username, "code": "123456"},
+		"/auth/verify/email/undo": {"token": nobodysLink},
+		"/auth/verify/phone":      {"code": "123456"},
 	}
 	var doc struct {
 		Paths map[string]map[string]struct {
@@ -503,7 +516,8 @@ func TestNothingThatIsSentIsAFaultOfOurs(t *testing.T) {
 				} {
 					answer := c.as.Do(t, c.method, c.path, object{f: v})
 					if answer.Status < 400 || answer.Status >= 500 {
-						if answer.Status >= 500 || c.method != "PATCH" {
+						tellsNothing := answer.Status == 202 && f == "email_or_name"
+						if answer.Status >= 500 || c.method != "PATCH" && !tellsNothing {
 							t.Errorf("%s %s %.20q: %d %s", c, f, v, answer.Status, answer.Body)
 						}
 					}

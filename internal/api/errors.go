@@ -210,6 +210,18 @@ func wantsProblem(r *http.Request) bool {
 // languages people often read besides their own gives Russian to whoever asks for
 // Kazakh.
 func (a *API) language(r *http.Request) string {
+	if lang := a.LanguageOf(r); lang != "" {
+		return lang
+	}
+	if slices.Contains(a.langs, "en") {
+		return "en"
+	}
+	return a.langs[0]
+}
+
+// LanguageOf is the language among those on offer that the request asks for; ""
+// where it asks for none of them.
+func (a *API) LanguageOf(r *http.Request) string {
 	asked := strings.Join(r.Header.Values("Accept-Language"), ",")
 	if len(asked) <= 256 { // the parser's work grows with the length
 		tags, _, _ := language.ParseAcceptLanguage(asked) // of what cannot be parsed, none
@@ -219,8 +231,5 @@ func (a *API) language(r *http.Request) string {
 			}
 		}
 	}
-	if slices.Contains(a.langs, "en") {
-		return "en"
-	}
-	return a.langs[0]
+	return ""
 }

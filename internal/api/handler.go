@@ -15,6 +15,7 @@ type access uint8
 
 const (
 	public         access = iota // anyone; a token is not looked at
+	optional                     // anyone, or the bearer of a live token
 	token                        // the bearer of a live token
 	tokenOrNetwork               // or, without any, an address of the trusted networks
 	serviceKey                   // the key of a service
@@ -27,15 +28,16 @@ type request struct {
 	api     *API
 	caller  account.Caller
 	session account.Session // zero unless a token came along
+	cookie  bool            // it came along in the cookie
 }
 
 // reply is a successful answer.
 type reply struct {
-	status int // 0: the route's own
-	data   any // nil: no data member
-	etag   string
-	header map[string]string
-	cookie *http.Cookie
+	status  int // 0: the route's own
+	data    any // nil: no data member
+	etag    string
+	header  map[string]string
+	cookies []*http.Cookie
 }
 
 // handlerFunc is what stands behind a route.
@@ -92,16 +94,17 @@ func (r *request) authenticate(need access) error {
 		}
 		return err
 	}
-	given, err := bearer(r.Header)
+	given, cookie, err := r.api.tokenOf(r.Request)
 	if err != nil {
 		return err
 	}
 	if given == "" {
-		if need == tokenOrNetwork && r.caller.Kind == account.Network {
+		if need == optional || need == tokenOrNetwork && r.caller.Kind == account.Network {
 			return nil
 		}
 		return errTokenRequired
 	}
+	r.cookie = cookie
 	r.caller.Kind = account.Anonymous // a token that came along decides, whatever the address
 	r.caller, r.session, err = r.api.service.Authenticate(r.Context(), account.NewSecret(given), r.caller)
 	return err
@@ -120,6 +123,21 @@ func bearer(h http.Header) (string, error) {
 		return "", errTokenInvalid
 	}
 	return v[len(scheme):], nil
+}
+
+// tokenOf takes the token from the header, or where there is none from the cookie
+// of a browser that was logged in on a page of ours. Pages of other origins cannot
+// have it sent along with what changes anything: see server.front.
+func (a *API) tokenOf(r *http.Request) (token string, cookie bool, err error) {
+	token, err = bearer(r.Header)
+	if token != "" || err != nil || len(r.Header["Cookie"]) == 0 {
+		return token, false, err
+	}
+	c, err := r.Cookie(a.cookieName(sessionCookie))
+	if err != nil { // there is none
+		return "", false, nil
+	}
+	return c.Value, true, nil
 }
 
 // success is the envelope of an answer (JSend).
@@ -145,8 +163,8 @@ func (a *API) write(w http.ResponseWriter, r *http.Request, rep reply, bare bool
 	for k, v := range rep.header {
 		h.Set(k, v)
 	}
-	if rep.cookie != nil {
-		http.SetCookie(w, rep.cookie)
+	for _, c := range rep.cookies {
+		http.SetCookie(w, c)
 	}
 	if rep.etag != "" {
 		h.Set("ETag", rep.etag)

@@ -124,9 +124,9 @@ func statuses(answers []*apptest.Answer) map[int]int {
 // them: a column that is added to a table and not here makes snapshot fail.
 var columns = map[string]string{
 	"users": "id email email_key email_verified_at username username_key contact_number contact_number_verified_at " +
-		"user_type user_role password_hash password_changed_at disabled_at proved_at version created_at updated_at",
+		"user_type user_role password_hash password_changed_at disabled_at proved_at version created_at updated_at language",
 	"email_changes":   "user_id email email_key created_at expires_at",
-	"sessions":        "token_hash id user_id remembered created_at authenticated_at last_seen_at expires_at ip user_agent",
+	"sessions":        "token_hash id user_id remembered created_at authenticated_at last_seen_at expires_at ip user_agent methods",
 	"session_changes": "epoch subject at",
 	"session_epoch":   "one epoch",
 	"throttle":        "key failures until forget_at",
@@ -134,7 +134,10 @@ var columns = map[string]string{
 	"idempotency":     "key fingerprint user_id expires_at",
 	"installation":    "name value",
 	"events":          "id at action outcome actor_kind actor_id target_id request_id data personal salt commitment leaf",
-	"outbox":          "id kind subject_id sealed created_at next_attempt_at attempts expires_at",
+	"outbox": "seq id channel kind subject_id lang ref recipient_key sealed created_at next_attempt_at claimed_until attempts refusals " +
+		"last_error sent_at failed_at expires_at purge_at",
+	"tokens":   "id holder purpose slot token_hash code_mac browser_hash sealed lifetime code_lifetime created_at expires_at code_expires_at",
+	"requests": "id sealed created_at",
 }
 
 // snapshot is every value in the database, as "table[key].column".

@@ -47,7 +47,7 @@ func (a *API) introspect(r *request) (reply, error) {
 	}
 	return reply{data: introspection{
 		Active: true, TokenType: "Bearer", Subject: s.UserID, SessionID: s.ID, UserRole: s.Role, IssuedAt: s.CreatedAt.Unix(),
-		Expires: expires.Unix(), AuthTime: s.AuthenticatedAt.Unix(), AMR: []string{"pwd"}, Issuer: a.publicURL,
+		Expires: expires.Unix(), AuthTime: s.AuthenticatedAt.Unix(), AMR: s.Methods.Names(), Issuer: a.publicURL,
 	}}, nil
 }
 

@@ -123,6 +123,8 @@ func (b builder) operation(r route, path string, index int) *huma.Operation {
 		op.Security = []map[string][]string{{"token": {}}, {}}
 	case serviceKey:
 		op.Security = []map[string][]string{{"serviceKey": {}}, {"serviceKeyBasic": {}}}
+	case optional:
+		op.Security = []map[string][]string{{"token": {}}, {}}
 	case public:
 	}
 	for _, name := range r.query {
@@ -146,6 +148,11 @@ func (b builder) operation(r route, path string, index int) *huma.Operation {
 		op.RequestBody = b.body(r)
 	}
 	op.Responses[strconv.Itoa(r.status)] = b.success(r)
+	if r.later {
+		bare := r
+		bare.out, bare.answers = nil, nil
+		op.Responses[strconv.Itoa(http.StatusAccepted)] = b.success(bare)
+	}
 	for _, status := range refusals(r) {
 		op.Responses[strconv.Itoa(status)] = b.refusal(status, r.oauth)
 	}

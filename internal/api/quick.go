@@ -28,7 +28,9 @@ func (a *API) AppendSession(b []byte, r *http.Request) ([]byte, bool) {
 	b = p.AppendUserID(b)
 	b = append(b, `","user_role":"`...)
 	b = append(b, p.Role...)
-	b = append(b, `","amr":["pwd"],"created":"`...)
+	b = append(b, `","amr":`...)
+	b = append(b, a.methods[p.Methods]...)
+	b = append(b, `,"created":"`...)
 	b = a.appendTime(b, p.Created)
 	b = append(b, `","authenticated_at":"`...)
 	b = a.appendTime(b, p.Authenticated)
@@ -129,7 +131,7 @@ func (r *httpRecorder) Write(b []byte) (int, error) {
 }
 
 func (a *API) peek(r *http.Request) (account.Pass, bool) {
-	given, err := bearer(r.Header)
+	given, _, err := a.tokenOf(r)
 	if err != nil || given == "" || r.URL.RawPath != "" { // "/auth%2Fsession" is another path
 		return account.Pass{}, false
 	}

@@ -335,7 +335,7 @@ func TestRegisterTellsWhereTheUserIs(t *testing.T) {
 // Where registration is closed, nobody gets in, and nobody learns what is taken.
 func TestClosedRegistrationTellsNothing(t *testing.T) {
 	t.Parallel()
-	apptest.Each(t, apptest.Options{Idle: true, Policy: func(p *account.Policy) { p.RegistrationOpen = false }}, func(t *testing.T, a *apptest.App) {
+	apptest.Each(t, apptest.Options{Idle: true, Policy: func(p *account.Policy) { p.Registration = account.RegistrationClosed }}, func(t *testing.T, a *apptest.App) {
 		p := create(t, a, "", false)
 		before := take(t, a)
 		for _, o := range []object{newcomer(), with(newcomer(), "email", p.Email), {}} {

@@ -13,6 +13,7 @@ type route struct {
 	quiet    bool // a success is not logged, only counted
 	oauth    bool // the body is a form, the answer and its errors are those of the OAuth RFCs
 	bodyless bool // the answer has no body
+	later    bool // or, with 202, what is asked for happens later
 	id       string
 	tag      string
 	summary  string
@@ -33,7 +34,8 @@ func (a *API) routes() []route {
 			method: "POST", paths: []string{"/auth/register", "/register"}, access: public, handle: body(a.register), status: created,
 			id: "register", tag: "account", summary: "Register a user",
 			about: "Makes an account and gives its id. With an `Idempotency-Key`, a request that is repeated within 24 hours, " +
-				"because its answer was lost, gives the same id and makes no second account.",
+				"because its answer was lost, gives the same id and makes no second account. Where the service is set to verify first, the answer is 202 " +
+				"whether or not somebody has the address, and there is an account once the mail is answered.", later: true,
 			in: registerRequest{}, out: registered{}, headers: []string{"Idempotency-Key"}, refuses: []int{403, 409, 429},
 			answers: []string{"Location", "Idempotent-Replayed"},
 		}, {
@@ -43,6 +45,60 @@ func (a *API) routes() []route {
 				"and a disabled account get the same answer. A success makes the device known to the account, by a cookie and by the header " +
 				"`X-Device-Token`, either of which may be sent back: from there its owner can log in whatever strangers do.",
 			in: loginRequest{}, out: tokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+		}, {
+			method: "POST", paths: []string{"/auth/register/confirm"}, access: public, handle: body(a.confirmRegistration), status: created,
+			id: "confirmRegistration", tag: "account", summary: "Finish a registration",
+			about: "Takes the token of the link, or the address and the code, from the mail that a registration was answered with where the service is set to verify first.",
+			in:    AnswerRequest{}, out: registered{}, refuses: []int{401, 409, 429}, answers: []string{"Location"},
+		}, {
+			method: "POST", paths: []string{"/auth/login/code/send"}, access: public, handle: body(a.sendLoginCode), status: http.StatusAccepted,
+			id: "sendLoginCode", tag: "session", summary: "Have a code sent to log in with",
+			about: "By mail, with a link beside it, or by SMS, where the address or number is proven. The answer is the same whether or not there is such a user. " +
+				"The link logs in only the browser that asked: it holds `login_request` in a cookie.",
+			in: codeSendRequest{}, out: loginRequested{}, headers: []string{deviceHeader}, refuses: []int{429}, answers: []string{"Set-Cookie"},
+		}, {
+			method: "POST", paths: []string{"/auth/login/code"}, access: public, handle: body(a.loginWithCode), status: ok,
+			id: "loginWithCode", tag: "session", summary: "Log in with a code or a link",
+			about: "Takes the name and the code, or the token of the link together with `login_request`. Five codes may be tried in ten minutes; a new code gives no new tries.",
+			in:    codeLoginRequest{}, out: tokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 403, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+		}, {
+			method: "POST", paths: []string{"/auth/recover"}, access: public, handle: body(a.recover), status: http.StatusAccepted,
+			id: "recover", tag: "account", summary: "Have a link sent to set a new password with",
+			about: "The answer is the same, and takes the same time, whether or not there is such a user.",
+			in:    namedRequest{}, headers: []string{deviceHeader}, refuses: []int{429},
+		}, {
+			method: "POST", paths: []string{"/auth/recover/confirm"}, access: public, handle: body(a.confirmRecovery), status: ok,
+			id: "confirmRecovery", tag: "account", summary: "Set a new password",
+			about: "Takes the token of the link, or the name and the code. Every session, every other link and every waiting change of the address ends. It logs nobody in.",
+			in:    recoveryRequest{}, headers: []string{deviceHeader}, refuses: []int{401, 429},
+		}, {
+			method: "POST", paths: []string{"/auth/verify/email/send"}, access: optional, handle: body(a.sendEmailVerification), status: http.StatusAccepted,
+			id: "sendEmailVerification", tag: "account", summary: "Have a link sent to prove the e-mail address",
+			about: "With a token: to the caller's own address, or to the one that is to replace it. Without: to that of the user who is named; the answer is the same whether or not there is one.",
+			in:    optionalNameRequest{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
+		}, {
+			method: "POST", paths: []string{"/auth/verify/email"}, access: optional, handle: body(a.verifyEmail), status: ok,
+			id: "verifyEmail", tag: "account", summary: "Prove the e-mail address",
+			about: "Takes the token of the link, or the code: for the caller's own account, or for the one that is named. `Not_Verifyed` becomes `Verified`.",
+			in:    AnswerRequest{}, out: verified{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
+		}, {
+			method: "POST", paths: []string{"/auth/verify/email/undo"}, access: public, handle: body(a.undoEmailChange), status: ok,
+			id: "undoEmailChange", tag: "account", summary: "Take a change of the e-mail address back",
+			about: "With the token of the link that the old address was sent, within 72 hours. The old address is back, every session and the password end, and a link to set a new one is sent to it.",
+			in:    linkRequest{}, refuses: []int{401, 409},
+		}, {
+			method: "POST", paths: []string{"/auth/verify/phone/send"}, access: token, handle: a.sendPhoneVerification, status: http.StatusAccepted,
+			id: "sendPhoneVerification", tag: "account", summary: "Have a code sent to prove the phone number",
+			about: "The number that the account has. The answer to POST /auth/verify/phone proves it.", headers: []string{deviceHeader}, refuses: []int{409, 429},
+		}, {
+			method: "POST", paths: []string{"/auth/verify/phone"}, access: token, handle: body(a.verifyPhone), status: ok,
+			id: "verifyPhone", tag: "account", summary: "Prove the phone number", about: "`Not_Verifyed` becomes `Verified`. A proven number has one owner.",
+			in: codeRequest{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
+		}, {
+			method: "POST", paths: []string{"/admin/users/{user_id}/recovery"}, access: token, handle: a.issueRecovery, status: created,
+			id: "issueRecovery", tag: "administration", summary: "Make a link for a user who cannot be written to",
+			about: "For an Admin who has proven himself within the last 15 minutes: a token to set a new password with, once, within 24 hours. Hand it over in person.",
+			out:   issuedRecovery{}, refuses: []int{404},
 		}, {
 			method: "GET", paths: []string{"/auth/session"}, access: token, handle: a.session, status: ok, quiet: true,
 			id: "getSession", tag: "session", summary: "Check a token",

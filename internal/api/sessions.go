@@ -1,6 +1,8 @@
 package api
 
 import (
+	"net/http"
+
 	"propusk/internal/account"
 )
 
@@ -30,10 +32,25 @@ func (a *API) login(r *request, in *loginRequest) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	return a.loggedIn(t), nil
+}
+
+// loggedIn is the answer of every login.
+func (a *API) loggedIn(t account.Token) reply {
 	rep := a.token(t)
 	rep.header = map[string]string{deviceHeader: t.Device.Mark.Reveal()}
-	rep.cookie = a.deviceCookie(t.Device)
-	return rep, nil
+	rep.cookies = []*http.Cookie{a.DeviceCookie(t.Device)}
+	return rep
+}
+
+// renewed is the answer of what gives the session of the request a new token. A
+// browser that sent the old one in its cookie gets the new one there.
+func (a *API) renewed(r *request, t account.Token, err error) (reply, error) {
+	rep := a.token(t)
+	if r.cookie {
+		rep.cookies = []*http.Cookie{a.SessionCookie(t)}
+	}
+	return rep, err
 }
 
 type sessionData struct {
@@ -50,7 +67,7 @@ type sessionData struct {
 func (a *API) session(r *request) (reply, error) {
 	s := r.session
 	d := sessionData{
-		SessionID: s.ID, UserID: s.UserID, UserRole: s.Role, AMR: []string{"pwd"}, Created: a.time(s.CreatedAt),
+		SessionID: s.ID, UserID: s.UserID, UserRole: s.Role, AMR: s.Methods.Names(), Created: a.time(s.CreatedAt),
 		AuthenticatedAt: a.time(s.AuthenticatedAt), ExpiresAt: a.time(s.ExpiresAt),
 	}
 	if !s.IdleExpiresAt.IsZero() {
@@ -61,7 +78,13 @@ func (a *API) session(r *request) (reply, error) {
 }
 
 func (a *API) logout(r *request) (reply, error) {
-	return reply{}, a.service.Logout(r.Context(), r.caller)
+	rep := reply{}
+	if r.cookie {
+		gone := a.SessionCookie(account.Token{})
+		gone.MaxAge = -1
+		rep.cookies = []*http.Cookie{gone}
+	}
+	return rep, a.service.Logout(r.Context(), r.caller)
 }
 
 type sessionItem struct {
@@ -109,7 +132,7 @@ type reauthenticateRequest struct {
 
 func (a *API) reauthenticate(r *request, in *reauthenticateRequest) (reply, error) {
 	t, err := a.service.Reauthenticate(r.Context(), r.caller, in.Password.Secret)
-	return a.token(t), err
+	return a.renewed(r, t, err)
 }
 
 type passwordRequest struct {
@@ -121,5 +144,5 @@ func (a *API) changePassword(r *request, in *passwordRequest) (reply, error) {
 	t, err := a.service.ChangePassword(r.Context(), r.caller, account.PasswordChange{
 		Current: in.CurrentPassword.Secret, New: in.NewPassword.Secret,
 	})
-	return a.token(t), err
+	return a.renewed(r, t, err)
 }

@@ -20,6 +20,7 @@ import (
 	"propusk/internal/api"
 	"propusk/internal/apptest/pgtest"
 	"propusk/internal/db"
+	"propusk/internal/outbox"
 	"propusk/internal/secret"
 	"propusk/internal/server"
 )
@@ -45,6 +46,9 @@ type Options struct {
 	Debug           bool                 // log everything; token checks then take the long way
 }
 
+// PublicURL is where people reach the service, as links in mails have it.
+const PublicURL = "https://id.example.com"
+
 // App is a running service.
 type App struct {
 	*Client // of nobody in particular
@@ -53,6 +57,8 @@ type App struct {
 	Keys    *secret.Keys
 	Service *account.Service
 	Hasher  *secret.Hasher
+	Outbox  *outbox.Outbox
+	Inbox   *outbox.Inbox // what it has sent
 	Server  *server.Server
 	Clock   *Clock
 	Log     *Log
@@ -125,9 +131,11 @@ func (a *App) build(t testing.TB, o Options) {
 	t.Helper()
 	policy := account.Policy{
 		TokenLifetime: 24 * time.Hour, TokenLifetimeRemembered: 30 * 24 * time.Hour, PasswordMinLength: 8,
-		PasswordBlocklist: true, UserTypes: []string{"ind", "org"}, PhoneRegion: "RU", RegistrationOpen: true,
+		PasswordBlocklist: true, UserTypes: []string{"ind", "org"}, PhoneRegion: "RU", Registration: account.RegistrationOpen,
 		AttemptsPerAccount: 10, AttemptsPerNetwork: 300, AttemptsRefill: time.Minute, AttemptsMaxWait: time.Hour, AttemptsLimit: 100,
 		DeviceLifetime: 180 * 24 * time.Hour, RegistrationsPerNetwork: 100, RegistrationsRefill: time.Minute,
+		MessagesPerAddress: 5, MessagesRefill: 10 * time.Minute, AsksPerNetwork: 100, NoticeSignIns: true,
+		PublicURL: PublicURL, Language: "en",
 		SessionMemory: 1 << 20, OfflineChecks: 5 * time.Minute,
 	}
 	if o.Policy != nil {
@@ -144,7 +152,22 @@ func (a *App) build(t testing.TB, o Options) {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewJSONHandler(a.Log, &slog.HandlerOptions{Level: level}))
-	a.Service = account.New(account.Options{DB: a.DB, Keys: a.Keys, Hasher: a.Hasher, Log: log, Now: a.Clock.Now, Elapsed: o.Elapsed, Policy: policy})
+	a.Service = account.New(account.Options{
+		DB: a.DB, Keys: a.Keys, Hasher: a.Hasher, Log: log, Now: a.Clock.Now, Elapsed: o.Elapsed, Policy: policy,
+		Wake: func() { a.Outbox.Wake() },
+	})
+	templates, err := outbox.LoadTemplates("", "Test", PublicURL)
+	if err != nil {
+		t.Fatalf("load templates: %v", err)
+	}
+	a.Inbox = outbox.NewInbox()
+	a.Outbox = outbox.New(outbox.Options{
+		DB: a.DB, Keys: a.Keys, Log: log, Now: a.Clock.Now, Mail: a.Inbox, SMS: a.Inbox, OnSent: a.Service.MessageSent,
+		Render: func(m outbox.Message) (string, string, string, error) {
+			c, err := templates.Render(m)
+			return c.Subject, c.Text, c.HTML, err
+		},
+	})
 	zone, languages := o.Zone, o.Languages
 	if zone == nil {
 		zone = time.UTC
@@ -154,7 +177,7 @@ func (a *App) build(t testing.TB, o Options) {
 	}
 	ready := server.NewReadiness(a.Service.Ready)
 	face, err := api.New(api.Options{
-		Service: a.Service, Zone: zone, Languages: languages, Version: "test", Literals: o.Literals, Ready: ready.Check, HTTPS: o.HTTPS,
+		Service: a.Service, PublicURL: PublicURL, Zone: zone, Languages: languages, Version: "test", Literals: o.Literals, Ready: ready.Check, HTTPS: o.HTTPS,
 	})
 	if err != nil {
 		t.Fatalf("build api: %v", err)

@@ -97,7 +97,7 @@ func policy(cfg config.Config) account.Policy {
 	p := account.Policy{
 		TokenLifetime: cfg.TokenLifetime, TokenLifetimeRemembered: cfg.TokenLifetimeRemembered, TokenIdle: cfg.TokenIdle,
 		PasswordMinLength: cfg.PasswordMinLength, PasswordBlocklist: cfg.PasswordBlocklist,
-		UserTypes: cfg.UserTypes, PhoneRegion: cfg.PhoneRegion, RegistrationOpen: cfg.Registration == config.RegistrationOpen,
+		UserTypes: cfg.UserTypes, PhoneRegion: cfg.PhoneRegion, Registration: registration(cfg.Registration),
 		AttemptsPerAccount: cfg.AttemptsPerAccount, AttemptsPerNetwork: cfg.AttemptsPerNetwork, AttemptsRefill: cfg.AttemptsRefill,
 		AttemptsMaxWait: cfg.AttemptsMaxWait, AttemptsLimit: cfg.AttemptsLimit, DeviceLifetime: cfg.DeviceLifetime,
 		RegistrationsPerNetwork: cfg.RegistrationsPerNetwork, RegistrationsRefill: cfg.RegistrationsRefill,
@@ -107,6 +107,17 @@ func policy(cfg config.Config) account.Policy {
 		p.FirstUserID = seedUserID
 	}
 	return p
+}
+
+func registration(r config.Registration) account.RegistrationPolicy {
+	switch r {
+	case config.RegistrationOpen:
+		return account.RegistrationOpen
+	case config.RegistrationVerifyFirst:
+		return account.RegistrationVerifyFirst
+	case config.RegistrationClosed:
+	}
+	return account.RegistrationClosed
 }
 
 // masterKey reads the master key, and makes one where neither a file nor a

@@ -105,8 +105,9 @@ type Registration string
 
 // The ways to register.
 const (
-	RegistrationOpen   Registration = "open"
-	RegistrationClosed Registration = "closed"
+	RegistrationOpen        Registration = "open"
+	RegistrationVerifyFirst Registration = "verify-first"
+	RegistrationClosed      Registration = "closed"
 )
 
 // LogFormat is how log lines are written.

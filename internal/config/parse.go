@@ -185,7 +185,7 @@ func parseRegistration(text string) (Registration, error) {
 	if text == "verify-first" || text == "invite" {
 		return "", fmt.Errorf("%s is not available in this version", text)
 	}
-	return oneOf(RegistrationOpen, RegistrationClosed)(text)
+	return oneOf(RegistrationOpen, RegistrationVerifyFirst, RegistrationClosed)(text)
 }
 
 var (

@@ -71,7 +71,7 @@ SELECT 'column ' || table_name || '.' || column_name || ' '
 	|| CASE data_type WHEN 'bigint' THEN 'integer' WHEN 'bytea' THEN 'blob' ELSE data_type END
 	|| CASE WHEN data_type = 'text' AND collation_name IS DISTINCT FROM 'C' THEN ' of another collation' ELSE '' END
 	|| CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END
-	|| CASE WHEN column_default IS NULL THEN '' ELSE ' default ' || column_default END
+	|| CASE WHEN column_default IS NULL THEN '' ELSE ' default ' || replace(column_default, '::text', '') END
 FROM information_schema.columns WHERE table_schema = current_schema()`
 
 // An index's name counts where it is told to somebody, in db.ConflictError;

@@ -79,6 +79,16 @@ func NewToken() Text {
 	return NewText(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
+// IsToken tells whether s has the form of what [NewToken] makes.
+func IsToken(s string) bool {
+	var b [33]byte
+	if len(s) != base64.RawURLEncoding.EncodedLen(32) {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(s))
+	return err == nil
+}
+
 // NewID makes a random version 4 UUID in canonical form.
 func NewID() string { return NewUUID().String() }
 

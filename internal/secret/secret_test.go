@@ -15,8 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"text/template"
+	"time"
 
 	"github.com/go-json-experiment/json"
 

@@ -159,6 +159,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	trace := &api.Trace{Route: "none"}
 	caller := account.Caller{
 		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(), Devices: f.o.API.DevicesOf(r),
+		Language: f.o.API.LanguageOf(r),
 	}
 	if f.trusts(r, caller.IP) {
 		caller.Kind = account.Network

@@ -1,0 +1,208 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"propusk/internal/db"
+	"propusk/internal/event"
+	"propusk/internal/secret"
+)
+
+// What strangers may ask for by a name (a link to recover an account, a code to
+// log in with) must not tell them whether there is such a user: not by the answer,
+// and not by the time that it takes. So nothing is looked up while they wait. The
+// request is put down, sealed, whoever it is for; the work is done behind it.
+
+// request is what somebody asked for.
+type request struct {
+	Purpose  purpose       `json:"purpose"`
+	Named    string        `json:"named"` // as it was typed
+	Via      Contact       `json:"via,omitzero"`
+	Browser  []byte        `json:"browser,omitzero"`
+	Language string        `json:"language,omitzero"`
+	Origin   origin        `json:"origin"`
+	Request  string        `json:"request_id"`
+	Agent    string        `json:"user_agent,omitzero"`
+	Marks    []string      `json:"marks,omitzero"` // of devices
+	Newcomer *registration `json:"newcomer,omitzero"`
+}
+
+// Contact is a way to reach a user.
+type Contact string
+
+// The ways.
+const (
+	Email Contact = "email"
+	Phone Contact = "phone"
+)
+
+// ask puts a request down. It is refused where the network has asked too often;
+// where the name was asked for too often already, nothing happens, and nobody is
+// told.
+func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, r request) error {
+	r.Named = strings.ToValidUTF8(r.Named[:min(len(r.Named), maxInputBytes)], "") // nobody has a longer name
+	r.Language, r.Origin, r.Request, r.Agent = caller.Language, originOf(caller, now), caller.RequestID, caller.UserAgent
+	for _, m := range caller.Devices[:min(len(caller.Devices), maxDeviceMarks)] {
+		r.Marks = append(r.Marks, m.Reveal())
+	}
+	if caller.Kind != Operator && caller.IP.IsValid() && !caller.IP.IsLoopback() {
+		b := s.newBudget(bucket, scopeAskers, networkOf(caller.IP), s.policy.AsksPerNetwork, askersRefill)
+		if err := s.takeOrRefuse(ctx, now, b); err != nil {
+			return err
+		}
+	}
+	id := secret.NewOrderedID(now)
+	plain, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("seal request: %w", err)
+	}
+	sealed := s.keys.Seal("request", id, plain)
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		taken, err := s.newBudget(bucket, scopeAsked, s.askedFor(r), s.policy.MessagesPerAddress, s.policy.MessagesRefill).take(ctx, tx, now, 0)
+		if err != nil || !taken {
+			return err
+		}
+		_, err = tx.Exec(ctx, insertRequest, id, sealed, db.Micros(now))
+		return err
+	})
+	if err == nil {
+		s.metrics.requests.WithLabelValues(string(r.Purpose)).Inc()
+		select {
+		case s.requested <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}
+
+// askedFor names the budget of a request: by what was typed, and by the known
+// device that it came from, which nobody else has. Whether a mark makes a device
+// known only the account can tell, so any mark has a budget of its own here, and
+// the message's own budget decides.
+func (s *Service) askedFor(r request) string {
+	name := string(r.Purpose) + " " + canonicalName(r.Named)
+	if len(r.Marks) > 0 {
+		name += " " + strings.Join(r.Marks, " ")
+	}
+	return name
+}
+
+const requestsEvery = time.Second
+
+// serveRequests does what was asked for, as soon as it is.
+func (s *Service) serveRequests(ctx context.Context) {
+	t := teller{s: s, what: "do what was asked for"}
+	ticks := time.NewTicker(requestsEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		case <-s.requested:
+		}
+		work, cancel := context.WithTimeout(ctx, time.Minute)
+		t.tell(ctx, s.ServeRequests(work))
+		cancel()
+	}
+}
+
+// ServeRequests does all that was asked for and waits, oldest first.
+func (s *Service) ServeRequests(ctx context.Context) error {
+	for {
+		more, err := s.serveRequest(ctx)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (s *Service) serveRequest(ctx context.Context) (more bool, err error) {
+	var waiting int
+	if err := s.db.QueryRow(ctx, countRequests, nil, &waiting); err != nil || waiting == 0 {
+		return false, err
+	}
+	now := s.now()
+	var broken error
+	err = s.tx(ctx, func(tx *db.Tx) error {
+		broken = nil
+		var id string
+		var sealed []byte
+		err := tx.QueryRow(ctx, takeRequest, nil, &id, &sealed)
+		if errors.Is(err, db.ErrNotFound) { // another process has it
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		plain, err := s.keys.Open("request", id, sealed)
+		var r request
+		if err == nil {
+			err = json.Unmarshal(plain, &r)
+		}
+		if err != nil { // it must not keep the others waiting
+			broken = err
+			return nil
+		}
+		return s.serve(ctx, tx, now, r)
+	})
+	if broken != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "a request cannot be read and is dropped", slog.String("error", broken.Error()))
+	}
+	return true, err
+}
+
+func (s *Service) serve(ctx context.Context, tx *db.Tx, now time.Time, r request) error {
+	if now.Sub(r.Origin.At) > sentWithin { // nobody waits for it any more
+		return nil
+	}
+	if r.Purpose == forRegister {
+		return s.serveRegistration(ctx, tx, now, r)
+	}
+	u, _, err := s.userByLogin(ctx, tx, r.Named)
+	if err != nil || u.ID == "" || !u.disabledAt.IsZero() {
+		return err
+	}
+	switch r.Purpose {
+	case forRecovery:
+		return s.sendRecovery(ctx, tx, now, u, r)
+	case forLogin:
+		return s.sendLoginCode(ctx, tx, now, u, r)
+	case forVerifyEmail:
+		return s.sendVerification(ctx, tx, now, u, r)
+	}
+	return nil
+}
+
+// mayWrite takes a message to an address from its budget; the device that asks
+// has one of its own where the account knows it.
+func (s *Service) mayWrite(ctx context.Context, tx *db.Tx, now time.Time, u userRow, address string, r request) (bool, error) {
+	marks := make([]secret.Text, len(r.Marks))
+	for i, m := range r.Marks {
+		marks[i] = secret.NewText(m)
+	}
+	device := ""
+	if id, known := s.knownDevice(now, u.ID, marks); known {
+		device = id.String()
+	}
+	ok, err := s.takeMessage(ctx, tx, now, string(r.Purpose)+" "+address, device)
+	if err == nil && !ok {
+		s.metrics.throttled.WithLabelValues(scopeRecipient).Inc()
+	}
+	return ok, err
+}
+
+// recordAsked writes into the trail that somebody asked for something.
+func (r request) record(ctx context.Context, tx *db.Tx, now time.Time, action Action, userID string) error {
+	return event.Record(ctx, tx, now, event.Entry{
+		Action: event.Action(action), Outcome: event.Success, Actor: event.Actor{Kind: Anonymous.String()},
+		TargetID: userID, RequestID: r.Request, Personal: event.Personal{IP: r.Origin.IP, UserAgent: r.Agent},
+	})
+}
