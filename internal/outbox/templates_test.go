@@ -587,13 +587,12 @@ func FuzzRender(f *testing.F) {
 		data := mailData()
 		data["username"], data["device"], data["name"], data["ip"] = username, device, name, ip
 		got := renderMail(t, ts, outbox.Mail, kind, lang, data)
-		if diff := cmp.Diff(readPage(t, want.HTML).tags, readPage(t, got.HTML).tags); diff != "" {
-			t.Errorf("the page has other elements:\n%s", diff)
+		for _, sign := range []string{"<", ">", "\"", "://"} { // without these there is no element, no attribute and no address
+			if n, as := strings.Count(got.HTML, sign), strings.Count(want.HTML, sign); n != as {
+				t.Errorf("%s: %d times in the HTML, not %d", sign, n, as)
+			}
 		}
-		if p := readPage(t, got.HTML); !slices.Equal(p.hrefs, readPage(t, want.HTML).hrefs) || p.other != nil {
-			t.Errorf("links %q, other %q", p.hrefs, p.other)
-		}
-		if got.Subject != want.Subject || strings.Count(got.Text, "\n\n") != strings.Count(want.Text, "\n\n") || strings.Count(got.Text, "://") != strings.Count(want.Text, "://") {
+		if n, as := strings.Count(got.Text, "://"), strings.Count(want.Text, "://"); n != as || got.Subject != want.Subject || strings.Count(got.Text, "\n\n") != strings.Count(want.Text, "\n\n") {
 			t.Errorf("subject %q, text:\n%s", got.Subject, got.Text)
 		}
 		if !utf8.ValidString(got.Text) || !utf8.ValidString(got.HTML) || strings.ContainsAny(got.Text, "\r\x00\u202e\u2066") {
@@ -742,4 +741,22 @@ func ExampleTemplates_Render() {
 	c, err := ts.Render(outbox.Message{Channel: outbox.SMS, Kind: outbox.VerifyPhone, Lang: "ru", Data: map[string]string{"code": "481902", "minutes": "2"}})
 	fmt.Println(c.Text, err)
 	// Output: propusk.example: код 481902, действует 2 минуты. Никому не сообщайте. <nil>
+}
+
+func TestManualTellsTheTruthAboutTemplates(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Mails: words and looks\n")
+	_, example, _ := strings.Cut(section, "\n```\n")
+	example, table, _ := strings.Cut(example, "\n```\n")
+	if _, err := outbox.LoadTemplates(override(t, map[string]string{"en/recover.txt": example}), service, publicURL); err != nil {
+		t.Errorf("the example: %v", err)
+	}
+	for _, kind := range slices.Concat(mailKinds, smsKinds) {
+		if !strings.Contains(table, "`"+string(kind)+"`") {
+			t.Errorf("nothing is said of %s", kind)
+		}
+	}
 }
