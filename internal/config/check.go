@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,9 +30,7 @@ func (l *loader) checkTogether() {
 	if l.ok("token-lifetime", "token-lifetime-remembered") && c.TokenLifetimeRemembered < c.TokenLifetime {
 		l.refuse("token-lifetime-remembered", "is shorter than token-lifetime (%s)", l.found["token-lifetime"].source)
 	}
-	if l.ok("smtp-url", "mail-from") && !c.SMTP.IsZero() && c.MailFrom == nil {
-		l.refuse("mail-from", "must be given with smtp-url: mail needs a sender")
-	}
+	l.checkMessages()
 	if l.ok("listen", "ops-listen") && wouldCollide(c.Listen, c.OpsListen) {
 		l.refuse("ops-listen", "has the port of listen (%s)", l.found["listen"].source)
 	}
@@ -143,6 +142,18 @@ func (l *loader) derive() {
 	c := &l.config
 	if c.HashWorkers == 0 {
 		c.HashWorkers = runtime.GOMAXPROCS(0) // the CPUs that the container grants
+	}
+	if !c.SMTP.IsZero() {
+		c.SMTPTLS = smtpTLS(c.SMTP)
+	}
+	if c.DKIMDomain == "" && c.MailFrom != nil {
+		_, c.DKIMDomain, _ = strings.Cut(c.MailFrom.Address, "@")
+	}
+	switch {
+	case len(c.SMSCountries) == 0:
+		c.SMSCountries = []string{c.PhoneRegion}
+	case c.SMSCountries[0] == AnyCountry:
+		c.SMSCountries = nil
 	}
 	if !l.given("token-lifetime-remembered") {
 		c.SecondFactorLifetime = max(24*time.Hour, c.TokenLifetime)

@@ -5,7 +5,7 @@
 // It owns the names, defaults and limits of all settings. It does not parse the
 // command line (package cli does, into [Flags]), does not check what only the
 // running program can know (whether a database answers, whether an address is
-// free), and imports nothing else of ours.
+// free), and imports nothing else of ours but secret.
 //
 // A flag beats the environment, the environment beats the file, the file beats
 // the default. Lists are replaced, never merged.
@@ -23,6 +23,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"propusk/internal/secret"
 )
 
 // Mode is the kind of command that the configuration is for.
@@ -59,9 +61,23 @@ type Config struct {
 	Languages    []string       // of en and ru, at least one, the operator's order
 	TimeZone     *time.Location // how times are shown; they are stored in UTC
 
-	SMTP     Endpoint      // smtp or smtps
-	MailFrom *mail.Address // never nil when SMTP is set
-	SMS      Endpoint      // http or https
+	SMTP             Endpoint      // smtp or smtps
+	SMTPTLS          SMTPTLS       // "" without SMTP
+	MailFrom         *mail.Address // never nil when SMTP is set
+	MailPerMinute    int
+	MailPerRecipient int    // in an hour
+	DKIMKeyFile      string // PEM; empty for none
+	DKIMSelector     string // never empty with a key
+	DKIMDomain       string // that of MailFrom unless it was given
+
+	SMS          Endpoint // http or https; may hold placeholders
+	SMSMethod    string
+	SMSHeaders   Headers
+	SMSBody      secret.Text // a template, sent with other methods than GET
+	SMSSuccess   string      // what the answer must hold; may be empty
+	SMSCountries []string    // two capital letters each; nil: all
+	SMSPerNumber int         // in 24 hours
+	SMSPerHour   int
 
 	Templates string // folder of words of messages, empty for those built in
 

@@ -31,9 +31,21 @@ type Flags struct {
 	Languages    *string `name:"languages" placeholder:"LANGUAGE,…" group:"Users" help:"Languages offered, of en and ru."`
 	TimeZone     *string `name:"time-zone" placeholder:"ZONE" group:"Users" help:"Zone in which times are shown, such as Europe/Moscow."`
 
-	SMTPURL  *string `name:"smtp-url" placeholder:"URL" group:"Messages" help:"Mail server, smtp://USER:PASSWORD@HOST:PORT or smtps://…. Without one, mail waits in the outbox."`
-	MailFrom *string `name:"mail-from" placeholder:"ADDRESS" group:"Messages" help:"Sender of mail, such as Propusk <no-reply@example.com>."`
-	SMSURL   *string `name:"sms-url" placeholder:"URL" group:"Messages" help:"HTTP address that sends text messages. Without one, they wait in the outbox."`
+	SMTPURL          *string `name:"smtp-url" placeholder:"URL" group:"Messages" help:"Mail server, smtp://USER:PASSWORD@HOST:PORT (with STARTTLS, unless ?tls=opportunistic or ?tls=none follows) or smtps://…. Without one, mail waits in the outbox."`
+	MailFrom         *string `name:"mail-from" placeholder:"ADDRESS" group:"Messages" help:"Sender of mail, such as Propusk <no-reply@example.com>."`
+	MailPerMinute    *string `name:"mail-per-minute" placeholder:"N" group:"Messages" help:"Mails that are sent in a minute at most; more wait."`
+	MailPerRecipient *string `name:"mail-per-recipient" placeholder:"N" group:"Messages" help:"Mails that are sent to one address in an hour at most; more wait."`
+	DKIMKeyFile      *string `name:"dkim-key-file" placeholder:"FILE" group:"Messages" help:"PEM private key (RSA or Ed25519) that signs mail. Not needed where the mail server signs."`
+	DKIMSelector     *string `name:"dkim-selector" placeholder:"NAME" group:"Messages" help:"Selector under which its public key is in DNS."`
+	DKIMDomain       *string `name:"dkim-domain" placeholder:"DOMAIN" group:"Messages" help:"Domain that signs; that of --mail-from if not given."`
+	SMSURL           *string `name:"sms-url" placeholder:"URL" group:"Messages" help:"HTTP address that sends text messages. Without one, they wait in the outbox."`
+	SMSMethod        *string `name:"sms-method" placeholder:"METHOD" group:"Messages" help:"How it is called: POST, PUT or GET."`
+	SMSHeaders       *string `name:"sms-headers" placeholder:"NAME: VALUE,…" group:"Messages" help:"Headers of the call. Content-Type: application/json makes the body JSON; otherwise it is a form."`
+	SMSBody          *string `name:"sms-body" placeholder:"TEXT" group:"Messages" help:"Body of the call, where {to} is the number, {digits} the number without the plus, {text} the message and {id} its id. The query of --sms-url may hold them too."`
+	SMSSuccess       *string `name:"sms-success" placeholder:"TEXT" group:"Messages" help:"What an answer must hold to count as success, besides a status of 2xx."`
+	SMSCountries     *string `name:"sms-countries" placeholder:"CC,…" group:"Messages" help:"Countries whose numbers get text messages, or any; the one of --phone-region if not given."`
+	SMSPerNumber     *string `name:"sms-per-number" placeholder:"N" group:"Messages" help:"Text messages that are sent to one number in 24 hours at most; more wait."`
+	SMSPerHour       *string `name:"sms-per-hour" placeholder:"N" group:"Messages" help:"Text messages that are sent in an hour at most; more wait."`
 
 	Templates *string `name:"templates" placeholder:"DIR" group:"Messages" help:"Folder whose files replace the words and the look of single messages."`
 

@@ -88,13 +88,14 @@ func TestCredentialsAreNeverPrinted(t *testing.T) {
 	c := mustLoad(t, config.Serve, "--master-key-file=k",
 		"--database=postgres://user:hunter2@db.example.com/name?sslmode=require&password=hunter2&sslpassword=hunter2",
 		"--smtp-url=smtps://mailer:hunter2@mail.example.com:465", "--mail-from=a@example.com",
-		"--sms-url=https://hunter2:hunter2@sms.example.com/hunter2/send?key=hunter2")
+		"--sms-url=https://hunter2:hunter2@sms.example.com/hunter2/send?key=hunter2",
+		"--sms-headers=Authorization: Bearer hunter2, X-Key: hunter2", "--sms-body=key=hunter2&to={to}&text={text}")
 	if !strings.Contains(c.Database.Reveal(), "hunter2") || !strings.Contains(c.SMTP.Reveal().String(), "hunter2") || !strings.Contains(c.SMS.Reveal().String(), "hunter2") {
 		t.Fatal("the credentials are lost")
 	}
 	var logged bytes.Buffer
-	slog.New(slog.NewTextHandler(&logged, nil)).Info("config", "all", c, "db", c.Database, "sms", c.SMS)
-	slog.New(slog.NewJSONHandler(&logged, nil)).Info("config", "all", &c, "db", c.Database, "sms", c.SMS)
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("config", "all", c, "db", c.Database, "sms", c.SMS, "headers", c.SMSHeaders, "body", c.SMSBody)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("config", "all", &c, "db", c.Database, "sms", c.SMS, "headers", c.SMSHeaders, "body", c.SMSBody)
 	asJSON, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +114,8 @@ func TestCredentialsAreNeverPrinted(t *testing.T) {
 		`database: "postgres://user:xxxxx@db.example.com/name?password=xxxxx&sslmode=require&sslpassword=xxxxx"  # flag --database; masked here`,
 		`smtp-url: "smtps://mailer:xxxxx@mail.example.com:465"  # flag --smtp-url; masked here`,
 		`sms-url: https://sms.example.com/xxxxx  # flag --sms-url; masked here`,
+		`sms-headers: "Authorization: xxxxx, X-Key: xxxxx"  # flag --sms-headers; masked here`,
+		`sms-body: xxxxx  # flag --sms-body; masked here`,
 	} {
 		if !strings.Contains(out, want+"\n") {
 			t.Errorf("no %s in\n%s", want, out)
@@ -128,7 +131,7 @@ func TestProblemsNeverTellAPassword(t *testing.T) {
 		"--sms-url=https://u:12/hunter2@h", "--sms-url=https://u:12?hunter2@h", "--smtp-url=smtp://u:12/hunter2@h", "--smtp-url=smtp://u:12?hunter2@h",
 		"--smtp-url=smtp://u:hunter2/x@h", "--smtp-url=smtp://u:hunter2@h/x", "--smtp-url=u:hunter2@h", "--smtp-url=smtp://u:hunter2@h",
 		"--sms-url=https://u:hunter2/x@h", "--sms-url=https://h/?k=hunter2#x", "--public-url=https://u:hunter2@h", "--public-url=https://u:hunter2/x@h",
-		"PROPUSK_DATABSE=postgres://u:hunter2@h/d",
+		"PROPUSK_DATABSE=postgres://u:hunter2@h/d", "--sms-headers=A: b, hunter2", "--sms-headers=hunter2", "--sms-headers=A: b, hunter2:",
 	} {
 		for _, mode := range []config.Mode{config.Serve, config.Dev} {
 			if _, err := load(t, mode, given); err == nil || strings.Contains(err.Error(), "hunter2") {

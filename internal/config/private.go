@@ -103,28 +103,6 @@ func parseSQLite(text, path string) (Database, error) {
 	return Database{Engine: SQLite, Path: path, url: text}, nil
 }
 
-func parseSMTP(text string) (Endpoint, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || !hasHost(u):
-		return Endpoint{}, errors.New("is not smtp://USER:PASSWORD@HOST:PORT or smtps://…; special characters in a password are written as %2F, %40 and so on")
-	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
-		return Endpoint{}, errors.New("must end after the port")
-	}
-	return Endpoint{u}, nil
-}
-
-func parseSMS(text string) (Endpoint, error) {
-	u, err := parseWebURL(text)
-	switch {
-	case err != nil:
-		return Endpoint{}, err
-	case strings.Contains(text, "#") || isTorn(u):
-		return Endpoint{}, errors.New("must not have a fragment; special characters are written as %23, %40 and so on")
-	}
-	return Endpoint{u}, nil
-}
-
 // maskDatabase hides the password in both places where PostgreSQL takes one.
 func maskDatabase(text string) string {
 	if strings.HasPrefix(text, "sqlite:") || text == "" {

@@ -1,6 +1,10 @@
 package config_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"reflect"
 	"strings"
@@ -90,8 +94,23 @@ func TestEachSettingTakesWhatItShouldAndRefusesTheRest(t *testing.T) {
 		{
 			setting: "smtp-url",
 			good:    []string{""},
-			bad:     []string{"mail.example.com", "http://mail.example.com", "smtp://", "smtp:mail.example.com", "smtp://u:p/w@h", "smtp://h/path", "smtp://h?x=y", "smtp://h#x", "smtp://h:", "smtp://h:0"},
+			bad:     []string{"mail.example.com", "http://mail.example.com", "smtp://", "smtp:mail.example.com", "smtp://u:p/w@h", "smtp://h/path", "smtp://h?x=y", "smtp://h#x", "smtp://h:", "smtp://h:0", "smtp://h?tls=maybe", "smtp://h?tls=none&x=y", "smtp://h?", "smtps://h?tls=none", "smtp://h?tls=NONE"},
 		},
+		{setting: "mail-per-minute", good: []string{"1", "1000000"}, bad: []string{"", "0", "-1", "none"}},
+		{setting: "mail-per-recipient", good: []string{"1", "10000"}, bad: []string{"", "0", "10001"}},
+		{setting: "dkim-domain", good: []string{"", "Example.com"}, bad: []string{"example", "a b.c", "@example.com"}},
+		{setting: "dkim-selector", good: []string{""}, bad: []string{"a b", ".", "a;b"}},
+		{setting: "sms-method", good: []string{"GET", "POST", "PUT"}, bad: []string{"", "get", "DELETE"}},
+		{
+			setting: "sms-headers",
+			good:    []string{"", "Authorization: Bearer abc", "A: b, C: d:e"},
+			bad:     []string{"A", "A:", "A: b, hunter2", "A b: c", "A: b\r\nC: d", "Host: evil.example"},
+		},
+		{setting: "sms-body", good: []string{"x={text}&y={to}", `{"a":"{text}","b":"{digits}","c":"{id}"}`}, bad: []string{"", "{txt}"}},
+		{setting: "sms-success", good: []string{"", `"status": "OK"`}, bad: []string{"a\nb", strings.Repeat("a", 1001)}},
+		{setting: "sms-countries", good: []string{"", "any", "RU,KZ"}, bad: []string{"ru", "RU,RU", "RU,any", "7"}},
+		{setting: "sms-per-number", good: []string{"1", "1000"}, bad: []string{"", "0", "1001"}},
+		{setting: "sms-per-hour", good: []string{"1", "1000000"}, bad: []string{"", "0"}},
 		{
 			setting: "sms-url",
 			good:    []string{"", "https://sms.example.com/send?key=1", "http://10.0.0.1/", "https://u:p@sms.example.com"},
@@ -202,6 +221,77 @@ func TestMailNeedsASender(t *testing.T) {
 		if c.SMTP.Reveal().String() != url || c.MailFrom.Address != "a@example.com" {
 			t.Errorf("%s became %s", url, c.SMTP.Reveal())
 		}
+	}
+}
+
+// A password goes to another machine through TLS only; without one, who says so
+// may have none.
+func TestMailGoesThroughTLSUnlessToldOtherwise(t *testing.T) {
+	for url, want := range map[string]config.SMTPTLS{
+		"smtp://mail.example.com": config.TLSRequired, "smtps://u:p@mail.example.com": config.TLSRequired, "smtp://u:p@mail.example.com:587?tls=required": config.TLSRequired,
+		"smtp://mail.internal?tls=opportunistic": config.TLSOpportunistic, "smtp://mail.internal:25?tls=none": config.TLSNone,
+		"smtp://u:p@127.0.0.1:1025?tls=none": config.TLSNone, "smtp://u:p@localhost?tls=opportunistic": config.TLSOpportunistic,
+	} {
+		if c := mustLoad(t, config.Serve, "--smtp-url="+url, "--mail-from=a@example.com"); c.SMTPTLS != want {
+			t.Errorf("%s: %s", url, c.SMTPTLS)
+		}
+	}
+	for _, url := range []string{"smtp://u:p@mail.example.com?tls=none", "smtp://u@10.0.0.1?tls=opportunistic"} {
+		if _, err := load(t, config.Serve, "--smtp-url="+url, "--mail-from=a@example.com"); fmt.Sprint(problems(t, err)) != "[smtp-url (flag --smtp-url)]" {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestSignatureNeedsAKeyAndASelector(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := files{"key.pem": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "junk.pem": "junk"}
+	given := func(settings ...string) (config.Config, error) {
+		return config.Load(config.Flags{}, append(settings, "PROPUSK_MAIL_FROM=Propusk <a@Example.com>"), all.read, config.Serve)
+	}
+	c, err := given("PROPUSK_DKIM_KEY_FILE=key.pem", "PROPUSK_DKIM_SELECTOR=s1")
+	if err != nil || c.DKIMDomain != "Example.com" {
+		t.Errorf("%q, %v", c.DKIMDomain, err)
+	}
+	for _, wrong := range [][]string{
+		{"PROPUSK_DKIM_KEY_FILE=key.pem"}, {"PROPUSK_DKIM_SELECTOR=s1"},
+		{"PROPUSK_DKIM_KEY_FILE=junk.pem", "PROPUSK_DKIM_SELECTOR=s1"}, {"PROPUSK_DKIM_KEY_FILE=none.pem", "PROPUSK_DKIM_SELECTOR=s1"},
+	} {
+		if _, err := given(wrong...); err == nil {
+			t.Errorf("%v is taken", wrong)
+		}
+	}
+}
+
+func TestTextMessageHasAPlaceForNumberAndText(t *testing.T) {
+	const url = "--sms-url=https://sms.example.com/send"
+	for _, good := range [][]string{
+		{url}, {url, "--sms-body=phone={digits}&msg={text}"}, {url + "?to={to}&msg={text}", "--sms-method=GET"}, {url + "?to={to}", "--sms-body=msg={text}"},
+		{url, "--sms-headers=Content-Type: application/json", `--sms-body={"to":"{to}","text":"{text}"}`},
+	} {
+		c := mustLoad(t, config.Serve, good...)
+		if fmt.Sprint(c.SMSCountries) != "[RU]" {
+			t.Errorf("countries %v", c.SMSCountries)
+		}
+	}
+	for _, bad := range [][]string{
+		{url, "--sms-body=to={to}"}, {url, "--sms-body=text={text}"}, {url, "--sms-method=GET"}, {url + "?x={txt}"},
+		{url, "--sms-headers=Content-Type: text/xml"}, {url, "--sms-headers=Content-Type: application/json"},
+		{url, "--sms-headers=Content-Type: application/json", `--sms-body={"to":{to},"text":"{text}"`},
+	} {
+		if _, err := load(t, config.Serve, bad...); err == nil {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+	if c := mustLoad(t, config.Serve, url, "--sms-countries=any"); c.SMSCountries != nil {
+		t.Errorf("any became %v", c.SMSCountries)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"propusk/internal/secret"
 )
 
 // setting is what is known about one setting besides its flag's tags.
@@ -68,8 +70,32 @@ var settings = []setting{
 		into: set(parseSMTP, func(c *Config) *Endpoint { return &c.SMTP })},
 	{name: "mail-from", mayEmpty: true,
 		into: set(parseMailFrom, func(c *Config) **mail.Address { return &c.MailFrom })},
+	{name: "mail-per-minute", normal: "600",
+		into: set(between(1, 1_000_000), func(c *Config) *int { return &c.MailPerMinute })},
+	{name: "mail-per-recipient", normal: "20",
+		into: set(between(1, 10_000), func(c *Config) *int { return &c.MailPerRecipient })},
+	{name: "dkim-key-file", mayEmpty: true,
+		into: set(parsePath, func(c *Config) *string { return &c.DKIMKeyFile })},
+	{name: "dkim-selector", mayEmpty: true,
+		into: set(parseSelector, func(c *Config) *string { return &c.DKIMSelector })},
+	{name: "dkim-domain", mayEmpty: true,
+		into: set(parseDomain, func(c *Config) *string { return &c.DKIMDomain })},
 	{name: "sms-url", mayEmpty: true, mask: maskSMS,
 		into: set(parseSMS, func(c *Config) *Endpoint { return &c.SMS })},
+	{name: "sms-method", normal: "POST",
+		into: set(oneOf("GET", "POST", "PUT"), func(c *Config) *string { return &c.SMSMethod })},
+	{name: "sms-headers", mayEmpty: true, list: true, mask: maskHeaders,
+		into: set(parseHeaders, func(c *Config) *Headers { return &c.SMSHeaders })},
+	{name: "sms-body", normal: defaultSMSBody, mask: maskBody,
+		into: set(parseSMSBody, func(c *Config) *secret.Text { return &c.SMSBody })},
+	{name: "sms-success", mayEmpty: true,
+		into: set(parseSuccess, func(c *Config) *string { return &c.SMSSuccess })},
+	{name: "sms-countries", mayEmpty: true, list: true,
+		into: set(parseCountries, func(c *Config) *[]string { return &c.SMSCountries })},
+	{name: "sms-per-number", normal: "5",
+		into: set(between(1, 1000), func(c *Config) *int { return &c.SMSPerNumber })},
+	{name: "sms-per-hour", normal: "300",
+		into: set(between(1, 1_000_000), func(c *Config) *int { return &c.SMSPerHour })},
 	{name: "templates", mayEmpty: true,
 		into: set(parsePath, func(c *Config) *string { return &c.Templates })},
 

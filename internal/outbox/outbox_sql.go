@@ -63,3 +63,20 @@ WHERE id = $1 AND attempts = $2 AND sent_at IS NULL AND failed_at IS NULL`
 const countQueue = `
 SELECT count(CASE WHEN failed_at IS NULL THEN 1 END), count(failed_at), COALESCE(min(CASE WHEN failed_at IS NULL THEN created_at END), 0)
 FROM outbox WHERE channel = $1 AND sent_at IS NULL AND (failed_at IS NOT NULL OR expires_at > $2)`
+
+const rowColumns = `id, channel, kind, subject_id, lang, ref, sealed, created_at, next_attempt_at, claimed_until, attempts, last_error, sent_at, failed_at, expires_at`
+
+const seqOf = `SELECT seq FROM outbox WHERE id = $1`
+
+const listRows = `SELECT ` + rowColumns + ` FROM outbox WHERE seq > $1 AND sent_at IS NULL ORDER BY seq LIMIT $2`
+
+const listAllRows = `SELECT ` + rowColumns + ` FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2`
+
+const selectRow = `SELECT ` + rowColumns + ` FROM outbox WHERE id = $1`
+
+// A message that is being sent stays with who sends it.
+const retry = `
+UPDATE outbox SET next_attempt_at = $2, failed_at = NULL, refusals = 0, purge_at = expires_at
+WHERE id = $1 AND sent_at IS NULL AND expires_at > $2`
+
+const drop = `DELETE FROM outbox WHERE id = $1 AND sent_at IS NULL`
