@@ -30,6 +30,7 @@
 //	                what a name is, and when two are the same
 //	throttle.go     budgets against guessing; device.go who is known;
 //	                shed.go what is refused before it costs anything
+//	outbox.go       what an operator sees and does of messages
 //	janitor.go      what is over is swept away
 //	installation.go what ties a database to its master key
 package account
@@ -193,6 +194,10 @@ const (
 	issueRecovery  Action = "recovery.issued"
 	askedCode      Action = "login_code.requested"
 	sendCode       Action = "verification.requested"
+	listMessages   Action = "message.listed"
+	revealMessage  Action = "message.revealed"
+	retryMessage   Action = "message.retried"
+	dropMessage    Action = "message.dropped"
 )
 
 // may decides. To somebody who may not even know of the target, it looks like

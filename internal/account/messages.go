@@ -58,6 +58,8 @@ const (
 	CodeKeyNameTaken             Code = "key_name_taken"
 	CodeKeyNotFound              Code = "key_not_found"
 	CodeScopeUnknown             Code = "scope_unknown"
+	CodeMessageNotFound          Code = "message_not_found"
+	CodeMessageOver              Code = "message_over"
 	CodeScopeMissing             Code = "scope_missing"
 	CodeLinkInvalid              Code = "link_invalid"
 	CodeWrongCode                Code = "wrong_code"
@@ -100,6 +102,8 @@ var Codes = map[Code]Words{ //nolint:gochecknoglobals // a constant table
 	CodeKeyInvalid:               {EN: "This needs the key of a service, made with propusk key add; the one that came along is missing, unknown, expired or revoked.", RU: "Нужен ключ сервиса, созданный командой propusk key add; переданный ключ отсутствует, неизвестен, истёк или отозван."},
 	CodeKeyNameInvalid:           {EN: "The name of a key is 1 to 64 letters, digits, hyphens, underscores and dots, and not the form of an identifier (UUID).", RU: "Имя ключа состоит из 1–64 букв, цифр, дефисов, подчёркиваний и точек и не имеет вид идентификатора (UUID)."},
 	CodeKeyNameTaken:             {EN: "There is a key with this name already.", RU: "Ключ с таким именем уже есть."},
+	CodeMessageNotFound:          {EN: "There is no such message.", RU: "Такого сообщения нет."},
+	CodeMessageOver:              {EN: "This message has been sent, or is no longer worth sending.", RU: "Это сообщение уже отправлено или больше не имеет смысла."},
 	CodeKeyNotFound:              {EN: "There is no such key.", RU: "Такого ключа нет."},
 	CodeScopeUnknown:             {EN: "A key needs at least one scope, and there is no other than introspect.", RU: "Ключу нужна хотя бы одна область действия; существует только introspect."},
 	CodeScopeMissing:             {EN: "The key does not have the scope that this needs.", RU: "У ключа нет нужной области действия."},

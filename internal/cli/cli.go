@@ -40,6 +40,7 @@ type commands struct {
 	User    userCmd    `cmd:"" help:"Look after users: add, list, show, role, disable, enable, unlock, delete."`
 	Session sessionCmd `cmd:"" help:"Look after sessions: list, revoke."`
 	Key     keyCmd     `cmd:"" help:"Look after the keys of services: add, list, revoke."`
+	Outbox  outboxCmd  `cmd:"" help:"Look after messages that wait to be sent: list, show, retry, drop."`
 	Config  configCmd  `cmd:"" help:"Look at the configuration: check."`
 	OpenAPI openapiCmd `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCmd `cmd:"" help:"Print the version."`

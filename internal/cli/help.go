@@ -37,7 +37,7 @@ func layOut(app *kong.Application) {
 		if !slices.ContainsFunc(cmd.Flags, func(f *kong.Flag) bool { return f.Name == "config" }) {
 			continue
 		}
-		tool := cmd.Parent.Name == "user" || cmd.Parent.Name == "session"
+		tool := slices.Contains([]string{"user", "session", "key", "outbox"}, cmd.Parent.Name)
 		cmd.Detail = settingsDetail
 		if tool {
 			cmd.Detail = toolDetail
@@ -49,7 +49,7 @@ func layOut(app *kong.Application) {
 				def = row.DevDefault
 			}
 			describe(cmd.Flags[i], def)
-			cmd.Flags[i].Hidden = tool && !slices.Contains(toolSettings, row.Name) && !(cmd.Name == "add" && slices.Contains(addSettings, row.Name))
+			cmd.Flags[i].Hidden = tool && !slices.Contains(toolSettings, row.Name) && !(cmd.Parent.Name == "user" && cmd.Name == "add" && slices.Contains(addSettings, row.Name))
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 // instance is the rules over an open database.
 type instance struct {
 	db      *db.DB
+	keys    *secret.Keys
 	service *account.Service
 	hasher  *secret.Hasher
 	data    string // where everything is, for people
@@ -63,7 +64,7 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 		}
 		return nil, err
 	}
-	return &instance{db: d, service: service, hasher: hasher, data: whereabouts(cfg, made), made: made}, nil
+	return &instance{db: d, keys: keys, service: service, hasher: hasher, data: whereabouts(cfg, made), made: made}, nil
 }
 
 func newHasher(cfg config.Config, log *slog.Logger) *secret.Hasher {

@@ -76,7 +76,11 @@ func serve(r *run, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	s, err := server.New(serverOptions(cfg, log, face, ready, in.service))
+	messages, err := newMessenger(cfg, in, log)
+	if err != nil {
+		return err
+	}
+	s, err := server.New(serverOptions(cfg, log, face, ready, in.service, messages))
 	if err != nil {
 		return err
 	}
@@ -151,12 +155,13 @@ func https(cfg config.Config) bool {
 	return cfg.TLSCert != "" || cfg.PublicURL != nil && cfg.PublicURL.Scheme == "https"
 }
 
-func serverOptions(cfg config.Config, log *slog.Logger, face *api.API, ready *server.Readiness, service *account.Service) server.Options {
+func serverOptions(cfg config.Config, log *slog.Logger, face *api.API, ready *server.Readiness, service *account.Service, messages *messenger) server.Options {
 	o := server.Options{
 		API: face, Log: log, Ready: ready, Listen: cfg.Listen, OpsListen: cfg.OpsListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
 		HTTPS: https(cfg), TrustedProxies: cfg.TrustedProxies, TrustedNetworks: cfg.TrustedNetworks,
 		CORSOrigins: cfg.CORSOrigins, ShutdownTimeout: cfg.ShutdownTimeout,
-		Collectors: service.Collectors(), Background: []func(context.Context){service.Run, tuneCollector},
+		Collectors: append(service.Collectors(), messages.Collectors()...),
+		Background: []func(context.Context){service.Run, messages.Run, tuneCollector},
 	}
 	if cfg.PublicURL != nil {
 		o.OwnOrigins = []string{server.OriginOf(cfg.PublicURL)}
@@ -173,11 +178,7 @@ func warn(ctx context.Context, log *slog.Logger, cfg config.Config) {
 		log.WarnContext(ctx, "callers from the trusted networks read and change every user without a token",
 			slog.Any("trusted_networks", cfg.TrustedNetworks))
 	}
-	level := slog.LevelInfo
-	if !cfg.SMTP.IsZero() || !cfg.SMS.IsZero() {
-		level = slog.LevelWarn
-	}
-	log.Log(ctx, level, "this version does not send messages yet: they wait in the outbox")
+	warnOfMessages(ctx, log, cfg)
 }
 
 // greet tells in three lines where the service listens, where its data is, and
@@ -211,6 +212,12 @@ func asAsked(asked string, a net.Addr) string {
 		return a.String()
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// loopback judges a host by its text alone.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // reachable is an address to try from here: a wildcard is no destination.

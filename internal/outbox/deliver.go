@@ -48,7 +48,7 @@ type Options struct {
 	// Mail and SMS are who sends; what a nil one should send waits.
 	Mail, SMS Sender
 	// Render makes what people read out of a message. Its error is for good.
-	Render func(Message) (subject, text, html string, err error)
+	Render func(Message) (Content, error)
 	// OnSent is told the Ref of a message that has left, once, in the transaction
 	// that notes it. It may be nil.
 	OnSent func(ctx context.Context, tx *db.Tx, ref string, at time.Time) error
@@ -308,7 +308,8 @@ func (b *Outbox) render(ctx context.Context, m Message, e *Envelope) (err error)
 			err = &SendError{Class: "cannot be rendered", Permanent: true}
 		}
 	}()
-	e.Subject, e.Text, e.HTML, err = b.o.Render(m)
+	c, err := b.o.Render(m)
+	e.Subject, e.Text, e.HTML = c.Subject, c.Text, c.HTML
 	return err
 }
 

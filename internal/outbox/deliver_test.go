@@ -35,11 +35,11 @@ func (c *clock) move(d time.Duration) {
 }
 
 // render is the least of templates.
-func render(m outbox.Message) (subject, text, html string, err error) {
+func render(m outbox.Message) (outbox.Content, error) {
 	if m.Data["unfit"] != "" {
-		return "", "", "", errors.New("no template for " + m.To)
+		return outbox.Content{}, errors.New("no template for " + m.To)
 	}
-	return "About " + m.Data["n"], "Text " + m.Data["n"] + " " + m.Data["link"], "<p>Text " + m.Data["n"] + "</p>", nil
+	return outbox.Content{Subject: "About " + m.Data["n"], Text: "Text " + m.Data["n"] + " " + m.Data["link"], HTML: "<p>Text " + m.Data["n"] + "</p>"}, nil
 }
 
 // bench is a queue with somebody who delivers it.

@@ -73,6 +73,12 @@ func List(ctx context.Context, q db.Querier, now time.Time, f Filter) (rows []Ro
 	return rows, wrap("list messages", err)
 }
 
+// Find gives a message without its content.
+func Find(ctx context.Context, q db.Querier, now time.Time, id string) (Row, error) {
+	r, _, _, err := one(ctx, q, now, id)
+	return r, err
+}
+
 // Show gives a message with its content. What has been sent has none any more:
 // opened is false then.
 func Show(ctx context.Context, q db.Querier, keys *secret.Keys, now time.Time, id string) (r Row, m Message, opened bool, err error) {

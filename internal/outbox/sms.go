@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
@@ -60,7 +61,8 @@ func NewHTTPSMS(o SMSOptions) *HTTPSMS {
 	kind, _, _ := mime.ParseMediaType(o.Headers.Get("Content-Type")) // what is no JSON is a form
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: smsWithin, ResponseHeaderTimeout: smsWithin,
-		MaxIdleConns: workers, IdleConnTimeout: idleFor, MaxResponseHeaderBytes: smsAnswer,
+		MaxResponseHeaderBytes: smsAnswer,
+		DisableKeepAlives:      true, // on one that was just closed, nobody knows whether the text was taken
 	}
 	return &HTTPSMS{o: o, form: kind != "application/json", client: &http.Client{
 		Transport: transport, Timeout: smsWithin,
@@ -69,24 +71,22 @@ func NewHTTPSMS(o SMSOptions) *HTTPSMS {
 	}}
 }
 
-// Close ends the connections that are idle.
-func (s *HTTPSMS) Close() error {
-	s.client.CloseIdleConnections()
-	return nil
-}
-
 // Send implements [Sender].
 func (s *HTTPSMS) Send(ctx context.Context, e Envelope) error {
 	if err := s.allowed(e.To); err != nil {
 		return err
 	}
-	r, err := s.request(ctx, e)
+	told := false
+	trace := &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) { told = i.Err == nil }}
+	r, err := s.request(httptrace.WithClientTrace(ctx, trace), e)
 	if err != nil {
 		return &SendError{Class: "request cannot be made", Permanent: true}
 	}
 	res, err := s.client.Do(r)
 	if err != nil {
-		return &SendError{Class: networkClass(ctx, err), Down: true}
+		// Who was told may have sent it, and is not to be asked again as soon as one
+		// who was not.
+		return &SendError{Class: networkClass(ctx, err), Down: !told}
 	}
 	defer res.Body.Close() //nolint:errcheck // read as far as it matters
 	body, err := io.ReadAll(io.LimitReader(res.Body, smsAnswer))
