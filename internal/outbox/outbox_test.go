@@ -14,15 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"propusk/internal/apptest/pgtest"
 	"propusk/internal/db"
 	"propusk/internal/outbox"
 	"propusk/internal/secret"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // engines gives a test an empty queue on every engine, and where its files are.
 func engines(t *testing.T, test func(t *testing.T, d *db.DB, dir string)) {
