@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -33,6 +34,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"propusk/internal/apptest/mailsink"
 	"propusk/internal/apptest/pgtest"
 	"propusk/internal/config"
 )
@@ -65,6 +67,10 @@ import (
 //	mode MODE FILE                     check the permissions of a file
 //	taken NAME                         $NAME is an address where this test listens
 //	certificate CERT KEY               make a pair for 127.0.0.1
+//	mailsink                           run a mail server; $SMTP is its address, and
+//	                                   $SSL_CERT_FILE makes programs trust it
+//	mails N                            wait until it has N mails; the last one's
+//	                                   header and text become stdout
 //	tls VERSION ADDRESS                [!] a handshake of this version succeeds
 //	samedocument FILE FILE             two OpenAPI documents differ in version and
 //	                                   servers only
@@ -87,6 +93,8 @@ var words = map[string]func(*testscript.TestScript, bool, []string){
 	"mode":         mode,
 	"taken":        func(ts *testscript.TestScript, _ bool, args []string) { taken(ts, args[0]) },
 	"certificate":  func(ts *testscript.TestScript, _ bool, args []string) { certificate(ts, args[0], args[1]) },
+	"mailsink":     func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).mailsink(ts) },
+	"mails":        func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).mails(ts, args[0]) },
 	"tls":          tlsWord,
 	"samedocument": sameDocument,
 }
@@ -109,6 +117,7 @@ type world struct {
 	body      []byte   // of the last answer
 	held      net.Conn // the request that is kept back
 	last      string   // what is kept back of it
+	sink      *mailsink.Sink
 }
 
 func newWorld(e *testscript.Env) *world {
@@ -398,6 +407,37 @@ func taken(ts *testscript.TestScript, name string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
 	ts.Setenv(name, l.Addr().String())
+}
+
+func (w *world) mailsink(ts *testscript.TestScript) {
+	w.sink = mailsink.Start(w.t, mailsink.Options{})
+	ca := ts.MkAbs("ca.pem")
+	ts.Check(os.WriteFile(ca, w.sink.PEM, 0o600))
+	ts.Setenv("SSL_CERT_FILE", ca)
+	ts.Setenv("SMTP", net.JoinHostPort(w.sink.Host, strconv.Itoa(w.sink.Port)))
+}
+
+func (w *world) mails(ts *testscript.TestScript, number string) {
+	n, err := strconv.Atoi(number)
+	ts.Check(err)
+	for end := time.Now().Add(10 * time.Second); len(w.sink.Messages()) < n && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	all := w.sink.Messages()
+	if len(all) != n {
+		ts.Fatalf("%d mails have come, want %d", len(all), n)
+	}
+	if n == 0 {
+		return
+	}
+	m := all[n-1]
+	fmt.Fprintf(ts.Stdout(), "recipients: %s\nencrypted: %v\n", strings.Join(m.Recipients, " "), m.Encrypted)
+	for _, name := range []string{"From", "To", "Subject", "Auto-Submitted", "Message-Id"} {
+		text, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get(name))
+		ts.Check(err)
+		fmt.Fprintf(ts.Stdout(), "%s: %s\n", name, text)
+	}
+	fmt.Fprintf(ts.Stdout(), "\n%s", m.Text(w.t))
 }
 
 func certificate(ts *testscript.TestScript, certFile, keyFile string) {

@@ -10,13 +10,18 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log"
 	"math/big"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
 	"net"
 	"net/mail"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +77,7 @@ type Sink struct {
 	Host  string
 	Port  int
 	Roots *x509.CertPool // who trusts these trusts the server
+	PEM   []byte         // the same, as a file
 
 	o    Options
 	t    testing.TB
@@ -94,7 +100,7 @@ type Sink struct {
 func Start(t testing.TB, o Options) *Sink {
 	t.Helper()
 	s := &Sink{o: o, t: t, Host: "127.0.0.1"}
-	s.cert, s.Roots = certificate(t)
+	s.certificate()
 	s.Up()
 	t.Cleanup(s.Down)
 	return s
@@ -307,27 +313,54 @@ func gone(c net.Conn) <-chan struct{} {
 	return done
 }
 
+// Text is the plain part of a mail.
+func (m Message) Text(t testing.TB) string {
+	t.Helper()
+	body, encoding := io.Reader(bytes.NewReader(m.body())), m.Header.Get("Content-Transfer-Encoding")
+	if _, params, _ := mime.ParseMediaType(m.Header.Get("Content-Type")); params["boundary"] != "" {
+		p, err := multipart.NewReader(body, params["boundary"]).NextRawPart()
+		if err != nil {
+			t.Fatalf("mail sink: %v", err)
+		}
+		body, encoding = p, p.Header.Get("Content-Transfer-Encoding")
+	}
+	if encoding == "quoted-printable" {
+		body = quotedprintable.NewReader(body)
+	}
+	text, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatalf("mail sink: %v", err)
+	}
+	return strings.ReplaceAll(string(text), "\r\n", "\n")
+}
+
+// body can be read again and again.
+func (m Message) body() []byte {
+	_, body, _ := bytes.Cut(m.Raw, []byte("\r\n\r\n"))
+	return body
+}
+
 // certificate makes one for 127.0.0.1 and localhost that nobody trusts but who
 // is told to.
-func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+func (s *Sink) certificate() {
+	s.t.Helper()
+	check := func(err error) {
+		if err != nil {
+			s.t.Fatalf("mail sink: %v", err)
+		}
 	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail sink"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(err)
 	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+	check(err)
+	s.Roots = x509.NewCertPool()
+	s.Roots.AddCert(parsed)
+	s.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	s.cert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
