@@ -61,7 +61,7 @@ type tokenKind struct {
 //nolint:gochecknoglobals // a constant table
 var tokenKinds = map[purpose]tokenKind{
 	forVerifyEmail: {lifetime: verifyLifetime, codeLifetime: codeLifetime},
-	forChangeEmail: {lifetime: verifyLifetime, codeLifetime: codeLifetime},
+	forChangeEmail: {lifetime: verifyLifetime, codeLifetime: verifyLifetime},
 	// Whoever has taken the account over could otherwise change the address twice.
 	forUndoEmail:   {lifetime: undoLifetime, several: true},
 	forVerifyPhone: {lifetime: phoneLifetime, codeLifetime: codeLifetime},
@@ -69,7 +69,7 @@ var tokenKinds = map[purpose]tokenKind{
 	forIssued:      {lifetime: issuedLifetime},
 	forLogin:       {lifetime: loginLifetime, codeLifetime: loginLifetime},
 	// Two who want the same address must not disturb each other.
-	forRegister: {lifetime: registrationLifetime, codeLifetime: codeLifetime, several: true},
+	forRegister: {lifetime: registrationLifetime, codeLifetime: registrationLifetime, several: true},
 }
 
 // singleUse is a token that is to be made.

@@ -163,10 +163,7 @@ func (a *App) build(t testing.TB, o Options) {
 	a.Inbox = outbox.NewInbox()
 	a.Outbox = outbox.New(outbox.Options{
 		DB: a.DB, Keys: a.Keys, Log: log, Now: a.Clock.Now, Mail: a.Inbox, SMS: a.Inbox, OnSent: a.Service.MessageSent,
-		Render: func(m outbox.Message) (string, string, string, error) {
-			c, err := templates.Render(m)
-			return c.Subject, c.Text, c.HTML, err
-		},
+		Render: templates.Render,
 	})
 	zone, languages := o.Zone, o.Languages
 	if zone == nil {

@@ -36,6 +36,7 @@ func newMessenger(cfg config.Config, in *instance, log *slog.Logger) (*messenger
 	m := &messenger{}
 	o := outbox.Options{
 		DB: in.db, Keys: in.keys, Now: now, Log: log, Render: words.Render, Grace: cfg.ShutdownTimeout,
+		OnSent: in.service.MessageSent,
 		Limits: outbox.Limits{
 			MailPerMinute: cfg.MailPerMinute, MailPerRecipient: cfg.MailPerRecipient, SMSPerHour: cfg.SMSPerHour, SMSPerNumber: cfg.SMSPerNumber,
 		},
@@ -54,6 +55,7 @@ func newMessenger(cfg config.Config, in *instance, log *slog.Logger) (*messenger
 		})
 	}
 	m.Outbox = outbox.New(o)
+	in.messages.Store(m)
 	return m, nil
 }
 

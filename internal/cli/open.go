@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 
 	"propusk/internal/account"
 	"propusk/internal/api"
@@ -23,8 +25,10 @@ type instance struct {
 	keys    *secret.Keys
 	service *account.Service
 	hasher  *secret.Hasher
-	data    string // where everything is, for people
-	made    bool   // everything was made just now
+	// messages delivers what is queued, in a process that serves.
+	messages atomic.Pointer[messenger]
+	data     string // where everything is, for people
+	made     bool   // everything was made just now
 }
 
 func (i *instance) close() {
@@ -55,16 +59,22 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 		return nil, err
 	}
 	hasher := newHasher(cfg, log)
-	service := account.New(account.Options{
+	i := &instance{db: d, keys: keys, hasher: hasher, data: whereabouts(cfg, made), made: made}
+	i.service = account.New(account.Options{
 		DB: d, Keys: keys, Hasher: hasher, Log: log, Now: now, Elapsed: elapsed, Policy: policy(cfg),
+		Wake: func() {
+			if m := i.messages.Load(); m != nil { // commands leave it to the service
+				m.Wake()
+			}
+		},
 	})
-	if err := service.Claim(ctx); err != nil {
+	if err := i.service.Claim(ctx); err != nil {
 		if errors.Is(err, account.ErrOtherKey) {
 			err = fmt.Errorf("master-key-file: %s is not the key that this database was started with: put that one back", cfg.MasterKeyFile)
 		}
 		return nil, err
 	}
-	return &instance{db: d, keys: keys, service: service, hasher: hasher, data: whereabouts(cfg, made), made: made}, nil
+	return i, nil
 }
 
 func newHasher(cfg config.Config, log *slog.Logger) *secret.Hasher {
@@ -102,12 +112,26 @@ func policy(cfg config.Config) account.Policy {
 		AttemptsPerAccount: cfg.AttemptsPerAccount, AttemptsPerNetwork: cfg.AttemptsPerNetwork, AttemptsRefill: cfg.AttemptsRefill,
 		AttemptsMaxWait: cfg.AttemptsMaxWait, AttemptsLimit: cfg.AttemptsLimit, DeviceLifetime: cfg.DeviceLifetime,
 		RegistrationsPerNetwork: cfg.RegistrationsPerNetwork, RegistrationsRefill: cfg.RegistrationsRefill,
+		RequireVerified: cfg.RequireVerified, NoticeSignIns: cfg.NoticeSignIns, MessagesPerAddress: cfg.MessagesPerAddress,
+		MessagesRefill: cfg.MessagesRefill, AsksPerNetwork: cfg.AsksPerNetwork, Mail: !cfg.SMTP.IsZero(), Zone: cfg.TimeZone, Language: mainLanguage(cfg),
 		SessionMemory: cfg.SessionMemory, OfflineChecks: cfg.OfflineChecks,
+	}
+	if cfg.PublicURL != nil {
+		p.PublicURL = cfg.PublicURL.String()
 	}
 	if cfg.Mode == config.Dev {
 		p.FirstUserID = seedUserID
 	}
 	return p
+}
+
+// mainLanguage is in which strangers are written to who ask for none: English,
+// as they are answered, where it is on offer.
+func mainLanguage(cfg config.Config) string {
+	if slices.Contains(cfg.Languages, "en") {
+		return "en"
+	}
+	return cfg.Languages[0]
 }
 
 func registration(r config.Registration) account.RegistrationPolicy {

@@ -25,7 +25,7 @@ type Flags struct {
 	Database      *string `name:"database" placeholder:"URL" group:"Data" help:"sqlite:PATH, or postgres://USER:PASSWORD@HOST/NAME."`
 	MasterKeyFile *string `name:"master-key-file" placeholder:"FILE" group:"Data" help:"Key that seals what is stored; made on first start. Must be given with PostgreSQL, where every node needs the same one."`
 
-	Registration *string `name:"registration" placeholder:"WHO" group:"Users" help:"Who may register: open (anyone) or closed (nobody)."`
+	Registration *string `name:"registration" placeholder:"WHO" group:"Users" help:"Who may register: open (anyone), verify-first (anyone, once the mail is answered) or closed (nobody)."`
 	UserTypes    *string `name:"user-types" placeholder:"NAME,…" group:"Users" help:"Values that user_type may have."`
 	PhoneRegion  *string `name:"phone-region" placeholder:"CC" group:"Users" help:"Country of phone numbers that are given without a country code."`
 	Languages    *string `name:"languages" placeholder:"LANGUAGE,…" group:"Users" help:"Languages offered, of en and ru."`
@@ -68,6 +68,12 @@ type Flags struct {
 	AttemptsMaxWait    *string `name:"attempts-max-wait" placeholder:"DURATION" group:"Throttling" help:"The longest wait between two attempts."`
 	AttemptsLimit      *string `name:"attempts-limit" placeholder:"N" group:"Throttling" help:"Wrong passwords in a row after which the right one counts from known devices only."`
 	DeviceLifetime     *string `name:"device-lifetime" placeholder:"DURATION" group:"Throttling" help:"For how long a login makes a device known."`
+
+	RequireVerified    *string `name:"require-verified" placeholder:"on|off" group:"Accounts" help:"Let nobody log in before an e-mail address or phone number is proven."`
+	NoticeSignIns      *string `name:"notice-sign-ins" placeholder:"on|off" group:"Messages" help:"Tell owners of logins from devices that their account does not know."`
+	MessagesPerAddress *string `name:"messages-per-address" placeholder:"N" group:"Messages" help:"Links and codes that can be asked for one address before it must wait."`
+	MessagesRefill     *string `name:"messages-refill" placeholder:"DURATION" group:"Messages" help:"Time after which an address can have one more."`
+	AsksPerNetwork     *string `name:"asks-per-network" placeholder:"N" group:"Messages" help:"Links and codes that one network can ask for, without a token, before it must wait."`
 
 	RegistrationsPerNetwork *string `name:"registrations-per-network" placeholder:"N" group:"Throttling" help:"Registrations from one network before it must wait."`
 	RegistrationsRefill     *string `name:"registrations-refill" placeholder:"DURATION" group:"Throttling" help:"Time after which a network has one registration more."`
