@@ -176,7 +176,7 @@ func (w *world) start(ts *testscript.TestScript, neg bool, args []string) {
 // environment is what a script has set for propusk, and the little else that a
 // program may look at.
 func environment(ts *testscript.TestScript) (env []string) {
-	names := []string{"HOME", "TMPDIR", "PATH", "GORACE"}
+	names := []string{"HOME", "TMPDIR", "PATH", "GORACE", "SSL_CERT_FILE"}
 	for _, row := range config.Table() {
 		names = append(names, row.Env)
 	}
