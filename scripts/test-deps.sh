@@ -38,6 +38,7 @@ check() {
 	need nginx-light 'its configuration in deploy/gateways is run in it' has nginx
 	need caddy 'its configuration in deploy/gateways is run in it' has caddy
 	need haproxy 'its configuration in deploy/gateways is run in it' has haproxy
+	need exim4-daemon-light 'mail is sent to a server that others have written' has exim4
 	need curl 'a test runs the lines of the README' command -v curl
 	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
 		need strace 'some tests watch what the program asks of the system' command -v strace
@@ -51,7 +52,8 @@ as_root() {
 
 # install adds packages without starting anything, now or at the next boot:
 # PostgreSQL's package would make a system-wide cluster, those of the gateways
-# would take the ports 80 and 443, and the tests start their own.
+# would take the ports 80 and 443, and the tests start their own. It removes
+# nothing either: another mail server that is there does its work.
 install() {
 	export DEBIAN_FRONTEND=noninteractive
 	as_root mkdir -p /etc/postgresql-common/createcluster.d
@@ -65,12 +67,13 @@ install() {
 		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
 		as_root chmod 755 "$policy"
 	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" </dev/null
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends --no-remove "${missing[@]}" </dev/null
 	local package
 	for package in "${missing[@]}"; do
 		case $package in
-		nginx-light | caddy | haproxy) # enabled by its package; fails where there is no systemd
-			as_root systemctl disable -q "${package%-light}" 2>/dev/null || true
+		nginx-light | caddy | haproxy | exim4-daemon-light) # enabled by its package; fails where there is no systemd
+			package=${package%-light}
+			as_root systemctl disable -q "${package%-daemon}" 2>/dev/null || true
 			;;
 		esac
 	done
