@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -79,8 +80,8 @@ func newSMTP(cfg config.Config) (*outbox.SMTP, error) {
 	u := cfg.SMTP.Reveal()
 	_, domain, _ := strings.Cut(cfg.MailFrom.Address, "@")
 	o := outbox.SMTPOptions{Host: u.Hostname(), From: cfg.MailFrom, Hello: domain, Username: u.User.Username()}
-	if cfg.PublicURL != nil {
-		o.Hello = cfg.PublicURL.Hostname()
+	if name, _ := serviceName(cfg); strings.Contains(name, ".") && net.ParseIP(name) == nil { // RFC 5321, section 4.1.4
+		o.Hello = name
 	}
 	o.Password, _ = u.User.Password()
 	port := "587" // RFC 6409; with TLS from the first byte RFC 8314
