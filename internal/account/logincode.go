@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"propusk/internal/db"
@@ -103,3 +104,23 @@ func (s *Service) CodeOfLink(token secret.Text) (secret.Text, bool) {
 	}
 	return s.codeOf(token), true
 }
+
+// LoginLinkIsOf tells whether the link of a login belongs to a browser, by what
+// [Service.AskLoginCode] gave that. It uses nothing up. A link that is spent or
+// has ended is refused.
+func (s *Service) LoginLinkIsOf(ctx context.Context, token, browser secret.Text) (bool, error) {
+	if !secret.IsToken(token.Reveal()) {
+		return false, errTokenSpent
+	}
+	hash, of := secret.HashOf(token.Reveal()), secret.HashOf(browser.Reveal())
+	var same int
+	err := s.db.QueryRow(ctx, selectLoginBrowser, []any{hash[:], string(forLogin), db.Micros(s.now()), of[:]}, &same)
+	if errors.Is(err, db.ErrNotFound) {
+		err = errTokenSpent
+	}
+	return same == 1, err
+}
+
+// MayBeToken tells whether a text has the form of the token of a link. One that
+// was cut off on its way has not.
+func MayBeToken(text string) bool { return secret.IsToken(text) }

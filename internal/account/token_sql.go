@@ -20,6 +20,9 @@ const (
 	consumeByCode = `DELETE FROM tokens ` + tokenByCode + ` RETURNING ` + tokenColumns
 )
 
+const selectLoginBrowser = `
+SELECT CASE WHEN browser_hash IS NULL OR browser_hash = $4 THEN 1 ELSE 0 END FROM tokens WHERE token_hash = $1 AND purpose = $2 AND expires_at > $3`
+
 // $1 now. Only the first message that is sent counts: it makes the time shorter
 // than a message may wait, and a later one would make it longer.
 const startToken = `

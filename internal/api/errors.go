@@ -119,13 +119,18 @@ var ErrPanic error = errInternal
 // ErrUnavailable is what a caller is told while the service cannot serve.
 var ErrUnavailable error = errUnavailable
 
+// note tells the access log of a refusal, and of the fault of ours behind it.
+func (f *failure) note(t *Trace, err error) {
+	t.Code = string(f.fault.Code)
+	if f.status >= 500 {
+		t.Err = err
+	}
+}
+
 func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
 	trace := traceOf(r)
-	trace.Code = string(f.fault.Code)
-	if f.status >= 500 {
-		trace.Err = err
-	}
+	f.note(trace, err)
 	lang := a.errorHeaders(w, r, f)
 	if f.status == http.StatusUnauthorized {
 		challenge := `Bearer realm="propusk"`

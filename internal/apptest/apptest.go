@@ -23,6 +23,7 @@ import (
 	"propusk/internal/outbox"
 	"propusk/internal/secret"
 	"propusk/internal/server"
+	"propusk/internal/web"
 )
 
 // Options are what a test wants other than usual. The zero value is a service
@@ -179,8 +180,12 @@ func (a *App) build(t testing.TB, o Options) {
 	if err != nil {
 		t.Fatalf("build api: %v", err)
 	}
+	pages, err := web.New(web.Options{Service: a.Service, Face: face, Languages: languages, Name: "Test", HTTPS: o.HTTPS})
+	if err != nil {
+		t.Fatalf("build pages: %v", err)
+	}
 	a.Server, err = server.New(server.Options{
-		API: face, Log: log, Ready: ready, HTTPS: o.HTTPS, TrustedProxies: o.TrustedProxies, TrustedNetworks: o.TrustedNetworks,
+		API: face, Web: pages, Log: log, Ready: ready, HTTPS: o.HTTPS, TrustedProxies: o.TrustedProxies, TrustedNetworks: o.TrustedNetworks,
 		CORSOrigins: o.CORSOrigins, Collectors: a.Service.Collectors(),
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"propusk/internal/api"
 	"propusk/internal/config"
 	"propusk/internal/server"
+	"propusk/internal/web"
 )
 
 // seedUserID is the id that the API's seed shows. The first user to register at
@@ -80,7 +81,13 @@ func serve(r *run, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	s, err := server.New(serverOptions(cfg, log, face, ready, in.service, messages))
+	pages, err := web.New(webOptions(cfg, in.service, face))
+	if err != nil {
+		return err
+	}
+	o := serverOptions(cfg, log, ready, in.service, messages)
+	o.API, o.Web = face, pages
+	s, err := server.New(o)
 	if err != nil {
 		return err
 	}
@@ -150,14 +157,22 @@ func apiOptions(cfg config.Config, service *account.Service, ready func(context.
 	return o
 }
 
+func webOptions(cfg config.Config, service *account.Service, face *api.API) web.Options {
+	o := web.Options{Service: service, Face: face, Languages: cfg.Languages, Name: "Propusk", HTTPS: https(cfg)}
+	if cfg.PublicURL != nil {
+		o.Name = cfg.PublicURL.Hostname()
+	}
+	return o
+}
+
 // https tells whether people reach the service by HTTPS, here or at a proxy.
 func https(cfg config.Config) bool {
 	return cfg.TLSCert != "" || cfg.PublicURL != nil && cfg.PublicURL.Scheme == "https"
 }
 
-func serverOptions(cfg config.Config, log *slog.Logger, face *api.API, ready *server.Readiness, service *account.Service, messages *messenger) server.Options {
+func serverOptions(cfg config.Config, log *slog.Logger, ready *server.Readiness, service *account.Service, messages *messenger) server.Options {
 	o := server.Options{
-		API: face, Log: log, Ready: ready, Listen: cfg.Listen, OpsListen: cfg.OpsListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
+		Log: log, Ready: ready, Listen: cfg.Listen, OpsListen: cfg.OpsListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
 		HTTPS: https(cfg), TrustedProxies: cfg.TrustedProxies, TrustedNetworks: cfg.TrustedNetworks,
 		CORSOrigins: cfg.CORSOrigins, ShutdownTimeout: cfg.ShutdownTimeout,
 		Collectors: append(service.Collectors(), messages.Collectors()...),

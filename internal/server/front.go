@@ -22,6 +22,7 @@ import (
 
 	"propusk/internal/account"
 	"propusk/internal/api"
+	"propusk/internal/web"
 )
 
 // front is what every request passes on its way in and every answer on its way
@@ -30,7 +31,8 @@ import (
 // one log line.
 type front struct {
 	o        Options
-	crossing *http.CrossOriginProtection
+	crossing *http.CrossOriginProtection // of the API
+	pages    *http.CrossOriginProtection // of the pages: other origins have no business there
 	cors     map[string]bool
 	headers  []header
 	seconds  *prometheus.HistogramVec
@@ -50,12 +52,15 @@ type header struct {
 }
 
 func newFront(o Options, reg *prometheus.Registry) (*front, error) {
-	f := &front{o: o, crossing: http.NewCrossOriginProtection(), cors: map[string]bool{}}
+	f := &front{o: o, crossing: http.NewCrossOriginProtection(), pages: http.NewCrossOriginProtection(), cors: map[string]bool{}}
 	for _, origin := range o.CORSOrigins {
 		f.cors[origin] = true
-	}
-	for _, origin := range slices.Concat(o.CORSOrigins, o.OwnOrigins) {
 		if err := f.crossing.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("origin %s: %w", origin, err)
+		}
+	}
+	for _, origin := range o.OwnOrigins {
+		if err := errors.Join(f.crossing.AddTrustedOrigin(origin), f.pages.AddTrustedOrigin(origin)); err != nil {
 			return nil, fmt.Errorf("origin %s: %w", origin, err)
 		}
 	}
@@ -190,10 +195,18 @@ func (f *front) guarded(w *recorder, r *http.Request, trace *api.Trace) {
 		trace.Err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		if w.status == 0 {
 			err := trace.Err
-			f.o.API.WriteError(w, r, api.ErrPanic)
+			f.face(r).WriteError(w, r, api.ErrPanic)
 			trace.Err = err
 		}
 	}()
+	if web.Has(r.URL.Path) {
+		if err := f.pages.Check(r); err != nil {
+			f.o.Web.WriteError(w, r, api.ErrCrossOrigin)
+			return
+		}
+		f.o.Web.ServeHTTP(w, r)
+		return
+	}
 	// What a gateway asks with the headers of its client is no page's question.
 	asks := r.URL.Path == forwardPath || strings.HasPrefix(r.URL.Path, forwardPath+"/")
 	if origin := r.Header.Get("Origin"); len(f.cors) > 0 && !asks && f.allowOrigin(w, r, origin) {
@@ -204,6 +217,16 @@ func (f *front) guarded(w *recorder, r *http.Request, trace *api.Trace) {
 		return
 	}
 	f.o.API.ServeHTTP(w, r)
+}
+
+// face is who answers: the API, or the pages for people.
+func (f *front) face(r *http.Request) interface {
+	WriteError(http.ResponseWriter, *http.Request, error)
+} {
+	if web.Has(r.URL.Path) {
+		return f.o.Web
+	}
+	return f.o.API
 }
 
 // allowOrigin lets pages of the listed origins read answers, and nobody else.

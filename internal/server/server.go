@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"propusk/internal/api"
+	"propusk/internal/web"
 )
 
 // How long anybody may take. A request that is not read by then is cut off; one
@@ -50,6 +51,7 @@ const (
 // Options are what a server is built from.
 type Options struct {
 	API             *api.API
+	Web             *web.Web
 	Log             *slog.Logger
 	Ready           *Readiness
 	Listen          string // host:port

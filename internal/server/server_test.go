@@ -19,6 +19,7 @@ import (
 	"propusk/internal/api"
 	"propusk/internal/apptest"
 	"propusk/internal/server"
+	"propusk/internal/web"
 )
 
 // No test leaves a goroutine behind.
@@ -56,8 +57,12 @@ func listen(t testing.TB, a *apptest.App, check func(context.Context) error, bac
 	if err != nil {
 		t.Fatal(err)
 	}
+	pages, err := web.New(web.Options{Service: a.Service, Face: face, Languages: []string{"en"}, Name: "Test"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := server.New(server.Options{
-		API: face, Log: slog.New(slog.NewJSONHandler(r.log, nil)), Ready: ready, Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0",
+		API: face, Web: pages, Log: slog.New(slog.NewJSONHandler(r.log, nil)), Ready: ready, Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0",
 		ShutdownTimeout: 10 * time.Second, Background: background,
 	})
 	if err != nil {

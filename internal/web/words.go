@@ -1,0 +1,88 @@
+package web
+
+import "propusk/internal/account"
+
+// words are the sentences of the pages, by their keys. A value in braces is the
+// user's.
+var words = map[string]account.Words{ //nolint:gochecknoglobals // a constant table
+	"language":      {EN: "English", RU: "Русский"},
+	"name":          {EN: "Email address or username", RU: "Адрес почты или имя пользователя"},
+	"email":         {EN: "Email address", RU: "Адрес почты"},
+	"code":          {EN: "Code from the message", RU: "Код из письма"},
+	"password":      {EN: "New password", RU: "Новый пароль"},
+	"password_hint": {EN: "Take several unrelated words, or let a password manager make one.", RU: "Возьмите несколько не связанных между собой слов или создайте пароль в менеджере паролей."},
+	"have_code":     {EN: "I have a code already", RU: "У меня уже есть код"},
+	"once_more":     {EN: "Ask once more", RU: "Запросить ещё раз"},
+	"again":         {EN: "Ask for another link", RU: "Запросить новую ссылку"},
+
+	"verify_link":       {EN: "Confirm your email address", RU: "Подтвердите адрес почты"},
+	"verify_link_text":  {EN: "Press the button to confirm that this address is yours. If it was not you who gave it, close this page: nothing will happen.", RU: "Нажмите кнопку, чтобы подтвердить, что этот адрес принадлежит Вам. Если его указали не Вы, закройте страницу: ничего не произойдёт."},
+	"verify_button":     {EN: "Confirm this address", RU: "Подтвердить адрес"},
+	"verify_ask":        {EN: "Confirm your email address", RU: "Подтверждение адреса почты"},
+	"verify_ask_text":   {EN: "We will send a link and a code to the address of your account.", RU: "Мы отправим ссылку и код на адрес, указанный в Вашем аккаунте."},
+	"verify_ask_button": {EN: "Send", RU: "Отправить"},
+	"verify_asked":      {EN: "Look into your mailbox", RU: "Проверьте почту"},
+	"verify_asked_text": {EN: "If {name} has an account here with an address to confirm, a message is on its way to it. Open its link, or enter its code here. It can take a minute; look into the spam folder too.", RU: "Если у {name} есть здесь аккаунт с неподтверждённым адресом, мы отправили на него письмо. Откройте ссылку из письма или введите код здесь. Письмо может идти минуту; проверьте и папку «Спам»."},
+	"verify_code":       {EN: "Confirm your email address", RU: "Подтвердите адрес почты"},
+	"verify_code_text":  {EN: "Enter the code from the message that we have sent to this address.", RU: "Введите код из письма, которое мы отправили на этот адрес."},
+	"verify_done":       {EN: "The address is confirmed", RU: "Адрес подтверждён"},
+	"verify_done_text":  {EN: "{email} is the confirmed address of your account now. You may close this page.", RU: "{email} — теперь подтверждённый адрес Вашего аккаунта. Эту страницу можно закрыть."},
+
+	"undo_link":         {EN: "Restore your email address", RU: "Верните прежний адрес почты"},
+	"undo_link_text":    {EN: "If it was not you who changed the address, press the button. Your account gets the old one back, everybody is signed out of it, its password stops working, and we send a link to the old address to set a new one.", RU: "Если адрес изменили не Вы, нажмите кнопку. Аккаунту вернётся прежний адрес, все сеансы завершатся, нынешний пароль перестанет действовать, а на прежний адрес придёт ссылка, чтобы задать новый."},
+	"undo_button":       {EN: "Restore the old address", RU: "Вернуть прежний адрес"},
+	"undo_without":      {EN: "Open the link from the message", RU: "Откройте ссылку из письма"},
+	"undo_without_text": {EN: "A change of address can be undone with the link that was sent to the old address.", RU: "Смену адреса можно отменить по ссылке из письма, отправленного на прежний адрес."},
+	"undo_done":         {EN: "The old address is back", RU: "Прежний адрес возвращён"},
+	"undo_done_text":    {EN: "We have sent a link to it. Open it within 15 minutes to set a new password: the old one does not work any more.", RU: "Мы отправили на него ссылку. Откройте её в течение 15 минут, чтобы задать новый пароль: прежний больше не действует."},
+
+	"recover_link":       {EN: "Set a new password", RU: "Задайте новый пароль"},
+	"recover_link_text":  {EN: "Afterwards you are signed out everywhere, and sign in with the new one.", RU: "После этого все сеансы завершатся, и Вы войдёте с новым паролем."},
+	"recover_button":     {EN: "Set the password", RU: "Сохранить пароль"},
+	"recover_ask":        {EN: "Forgot your password?", RU: "Забыли пароль?"},
+	"recover_ask_text":   {EN: "We will send a link and a code to the address of your account, to set a new one with.", RU: "Мы отправим ссылку и код для смены пароля на адрес, указанный в Вашем аккаунте."},
+	"recover_ask_button": {EN: "Send", RU: "Отправить"},
+	"recover_asked":      {EN: "Look into your mailbox", RU: "Проверьте почту"},
+	"recover_asked_text": {EN: "If {name} has an account here, a message is on its way to its address. Open its link, or enter its code here. It can take a minute; look into the spam folder too.", RU: "Если у {name} есть здесь аккаунт, мы отправили письмо на его адрес. Откройте ссылку из письма или введите код здесь. Письмо может идти минуту; проверьте и папку «Спам»."},
+	"recover_code":       {EN: "Set a new password", RU: "Задайте новый пароль"},
+	"recover_code_text":  {EN: "Enter the code from the message that we have sent to the address of your account.", RU: "Введите код из письма, которое мы отправили на адрес Вашего аккаунта."},
+	"recover_done":       {EN: "The password is set", RU: "Новый пароль сохранён"},
+	"recover_done_text":  {EN: "You are signed out everywhere. Now sign in with the new password.", RU: "Все сеансы завершены. Теперь войдите с новым паролем."},
+
+	"login_link":               {EN: "Sign in", RU: "Вход"},
+	"login_link_text":          {EN: "Press the button to sign in in this browser.", RU: "Нажмите кнопку, чтобы войти в этом браузере."},
+	"login_button":             {EN: "Sign in", RU: "Войти"},
+	"login_ask":                {EN: "Sign in without a password", RU: "Вход без пароля"},
+	"login_ask_text":           {EN: "We will send a link and a code to the address of your account.", RU: "Мы отправим ссылку и код на адрес, указанный в Вашем аккаунте."},
+	"login_ask_button":         {EN: "Send", RU: "Отправить"},
+	"login_asked":              {EN: "Look into your mailbox", RU: "Проверьте почту"},
+	"login_asked_text":         {EN: "If {name} has an account here, a message is on its way to its address. Open its link in this browser, or enter its code here. It can take a minute; look into the spam folder too.", RU: "Если у {name} есть здесь аккаунт, мы отправили письмо на его адрес. Откройте ссылку из письма в этом же браузере или введите код здесь. Письмо может идти минуту; проверьте и папку «Спам»."},
+	"login_code":               {EN: "Enter the code", RU: "Введите код"},
+	"login_code_text":          {EN: "It stands in the message that we have sent to the address of your account.", RU: "Он указан в письме, которое мы отправили на адрес Вашего аккаунта."},
+	"login_elsewhere":          {EN: "Your sign-in code", RU: "Код для входа"},
+	"login_elsewhere_text":     {EN: "This link was asked for in another browser or app. Type the code in the window where you asked for it.", RU: "Эту ссылку запросили в другом браузере или приложении. Введите код в том окне, где Вы его запросили."},
+	"login_elsewhere_secret":   {EN: "Tell it to nobody: whoever asks you for it wants to get into your account.", RU: "Никому его не сообщайте: тот, кто спрашивает этот код, хочет попасть в Ваш аккаунт."},
+	"login_elsewhere_stranger": {EN: "If you did not ask for it, close this page: without the code nobody gets in.", RU: "Если Вы его не запрашивали, закройте страницу: без кода никто не войдёт."},
+	"login_done":               {EN: "You are signed in", RU: "Вы вошли"},
+	"login_done_text":          {EN: "This browser is signed in to your account now. You may close this page.", RU: "Вы вошли в свой аккаунт в этом браузере. Эту страницу можно закрыть."},
+
+	"register_link":      {EN: "Finish your registration", RU: "Завершите регистрацию"},
+	"register_link_text": {EN: "Press the button, and your account will be made. If it was not you who registered, close this page: no account will come of it.", RU: "Нажмите кнопку, и аккаунт будет создан. Если Вы не регистрировались, закройте страницу: аккаунт не появится."},
+	"register_button":    {EN: "Create the account", RU: "Создать аккаунт"},
+	"register_code":      {EN: "Finish your registration", RU: "Завершите регистрацию"},
+	"register_code_text": {EN: "Enter the code from the message that we have sent to this address.", RU: "Введите код из письма, которое мы отправили на этот адрес."},
+	"register_done":      {EN: "Your account is ready", RU: "Аккаунт создан"},
+	"register_done_text": {EN: "Now sign in with the password that you have chosen.", RU: "Теперь войдите с паролем, который Вы выбрали."},
+
+	"spent":           {EN: "This link does not work any more", RU: "Ссылка больше не действует"},
+	"incomplete":      {EN: "This link is not complete", RU: "Ссылка неполная"},
+	"incomplete_text": {EN: "A part of it is missing. Open it from the message once more, or copy all of it.", RU: "Часть ссылки потерялась. Откройте её из письма ещё раз или скопируйте целиком."},
+	"failed":          {EN: "That did not work", RU: "Не получилось"},
+	"no_page":         {EN: "There is no such page", RU: "Такой страницы нет"},
+	"no_page_text":    {EN: "Open the link from the message once more, or copy all of it.", RU: "Откройте ссылку из письма ещё раз или скопируйте её целиком."},
+	"no_method":       {EN: "This page cannot do that", RU: "Эта страница так не работает"},
+	"no_method_text":  {EN: "Open the link from the message once more.", RU: "Откройте ссылку из письма ещё раз."},
+	"request":         {EN: "For the operator, the number of this request:", RU: "Номер запроса для оператора:"},
+}
+
+func sentence(key, lang string) string { return words[key].In(lang, nil) }
