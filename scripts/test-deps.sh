@@ -27,6 +27,12 @@ has() {
 	command -v "$1" || [ -x "/usr/sbin/$1" ]
 }
 
+# has_chromium looks where internal/apptest/browser does.
+has_chromium() {
+	[ -n "${PROPUSK_TEST_CHROMIUM:-}" ] && return
+	command -v chromium || command -v chromium-browser || command -v google-chrome-stable || command -v google-chrome
+}
+
 compiles() {
 	echo '#include <stdlib.h>' | "${CC:-gcc}" -fsyntax-only -xc -
 }
@@ -39,6 +45,7 @@ check() {
 	need caddy 'its configuration in deploy/gateways is run in it' has caddy
 	need haproxy 'its configuration in deploy/gateways is run in it' has haproxy
 	need exim4-daemon-light 'mail is sent to a server that others have written' has exim4
+	need chromium 'the pages are looked at in it (or in a browser of yours, if PROPUSK_TEST_CHROMIUM names its program)' has_chromium
 	need curl 'a test runs the lines of the README' command -v curl
 	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
 		need strace 'some tests watch what the program asks of the system' command -v strace

@@ -154,9 +154,9 @@ type letter struct {
 	apptest.Letter
 	path    string
 	person  *apptest.Person
-	browser *apptest.Client      // of whoever asked
-	fields  []string             // that the form wants besides
-	done    map[string]string    // title of the end, by language
+	browser *apptest.Client       // of whoever asked
+	fields  []string              // that the form wants besides
+	done    map[string]string     // title of the end, by language
 	proof   func(testing.TB) bool // tells whether it was done
 }
 
@@ -248,18 +248,28 @@ func later(t testing.TB, a *apptest.App, p *apptest.Person, lang string) {
 	a.With("Accept-Language", lang).Do(t, "POST", "/auth/register", map[string]any{"username": p.Username, "email": p.Email, "password": p.Password}).Want(t, http.StatusAccepted)
 }
 
+// writers has a letter of each kind written.
+var writers = map[string]func(testing.TB, *apptest.App, string) letter{
+	"verify": verifyLetter, "undo": undoLetter, "recover": recoverLetter, "login": loginLetter, "register": registerLetter,
+}
+
+// optionsFor are those of a service that writes a letter.
+func optionsFor(name string) (o apptest.Options) {
+	if name == "register" {
+		o.Policy = func(p *account.Policy) { p.Registration = account.RegistrationVerifyFirst }
+	}
+	return o
+}
+
 // each runs f with a fresh letter of each kind in each language.
 func each(t *testing.T, o apptest.Options, f func(t *testing.T, a *apptest.App, l letter, lang string)) {
 	t.Helper()
 	apptest.Each(t, idle(o), func(t *testing.T, a *apptest.App) {
 		verifyFirst := o
-		verifyFirst.DatabaseURL = "sqlite::memory:"
-		verifyFirst.Policy = func(p *account.Policy) { p.Registration = account.RegistrationVerifyFirst }
+		verifyFirst.DatabaseURL, verifyFirst.Policy = "sqlite::memory:", optionsFor("register").Policy
 		later := apptest.Start(t, idle(verifyFirst))
 		for _, lang := range []string{"en", "ru"} {
-			for name, write := range map[string]func(testing.TB, *apptest.App, string) letter{
-				"verify": verifyLetter, "undo": undoLetter, "recover": recoverLetter, "login": loginLetter, "register": registerLetter,
-			} {
+			for name, write := range writers {
 				t.Run(name+" "+lang, func(t *testing.T) {
 					app := a
 					if name == "register" {
@@ -271,4 +281,10 @@ func each(t *testing.T, o apptest.Options, f func(t *testing.T, a *apptest.App, 
 			}
 		}
 	})
+}
+
+// polyglots are what would run where it is not escaped, whatever is around it.
+var polyglots = []string{
+	`"><script>alert(1)</script>`, `'"--></style></script><svg onload=alert(1)>`, `<img src=x onerror=alert(1)>`, `javascript:alert(1)`,
+	`{{.Service}}{{printf "%v" .}}`, `" autofocus onfocus="alert(1)`, `</title><iframe srcdoc="<script>parent.alert(1)</script>">`, `{name}{email}&lt;&#x3c;`,
 }

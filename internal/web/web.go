@@ -97,7 +97,7 @@ func New(o Options) (*Web, error) {
 const Prefix = "/account"
 
 // Has tells whether a path is one of this face, with or without a page.
-func Has(path string) bool { return path == Prefix || strings.HasPrefix(path, Prefix+"/") }
+func Has(path string) bool { return strings.HasPrefix(path, Prefix+"/") }
 
 // visit is one call of a page.
 type visit struct {

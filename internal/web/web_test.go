@@ -10,12 +10,14 @@ import (
 	"propusk/internal/apptest"
 )
 
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+
 // P2, S-26, V20: who opens a link, from wherever and however often, gets a page
 // with one button and changes nothing: not the token, not the database, not the
 // browser. Then the button works, once.
 func TestOpeningALinkChangesNothing(t *testing.T) {
 	t.Parallel()
-	proxied := apptest.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
+	proxied := apptest.Options{TrustedProxies: loopback}
 	each(t, proxied, func(t *testing.T, a *apptest.App, l letter, lang string) {
 		path := below(t, l.Link)
 		if !strings.Contains(path, "lang="+lang) || !strings.HasPrefix(path, l.path+"?") {
@@ -46,7 +48,7 @@ func TestOpeningALinkChangesNothing(t *testing.T) {
 		if strings.Contains(string(end.Body), l.Token) || !l.proof(t) {
 			t.Errorf("the end shows the token, or it is not done: %s", shown(end))
 		}
-		again := map[string]string{"en": "This link does not work any more", "ru": "Ссылка больше не действует"}
+		again := map[string]string{"en": "This link no longer works", "ru": "Ссылка больше не действует"}
 		wantTitle(t, press(t, l.browser, page, l.fields...), 403, again[lang])
 	})
 }
@@ -82,7 +84,7 @@ func TestButtonWorksOnce(t *testing.T) {
 func TestOnlyALiveLinkOfThePageWorks(t *testing.T) {
 	t.Parallel()
 	each(t, apptest.Options{}, func(t *testing.T, a *apptest.App, l letter, lang string) {
-		spent := map[string]string{"en": "This link does not work any more", "ru": "Ссылка больше не действует"}[lang]
+		spent := map[string]string{"en": "This link no longer works", "ru": "Ссылка больше не действует"}[lang]
 		incomplete := map[string]string{"en": "This link is not complete", "ru": "Ссылка неполная"}[lang]
 		suffix := "?lang=" + lang
 		for _, token := range []string{l.Token[:42], l.Token + "A", " ", l.Token[:42] + "!", "null", strings.Repeat("A", 5000)} {

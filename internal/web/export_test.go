@@ -1,0 +1,4 @@
+package web
+
+// Words are the sentences of the pages.
+var Words = words
