@@ -27,7 +27,7 @@ func (s *Service) AskLoginCode(ctx context.Context, caller Caller, emailOrName s
 	}
 	browser = secret.NewToken()
 	hash := secret.HashOf(browser.Reveal())
-	err = s.ask(ctx, s.now(), caller, request{Purpose: forLogin, Named: emailOrName, Via: via, Browser: hash[:]})
+	_, err = s.ask(ctx, s.now(), caller, nil, request{Purpose: forLogin, Named: emailOrName, Via: via, Browser: hash[:]})
 	return browser, sentWithin + loginLifetime, err
 }
 
@@ -75,6 +75,7 @@ type CodeLogin struct {
 func (s *Service) LoginWithCode(ctx context.Context, caller Caller, in CodeLogin) (Token, error) {
 	t, err := s.loginWithCode(ctx, caller, in)
 	s.metrics.logins.WithLabelValues(outcome(err)).Inc()
+	s.metrics.broughtBack(forLogin, err)
 	return t, err
 }
 

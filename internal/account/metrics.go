@@ -98,6 +98,11 @@ func (c *hashing) Collect(ch chan<- prometheus.Metric) {
 // Collectors gives the figures of the service for a registry.
 func (s *Service) Collectors() []prometheus.Collector { return s.metrics.all }
 
+// broughtBack counts a link or a code that somebody has brought back.
+func (m *Metrics) broughtBack(p purpose, err error) {
+	m.verified.WithLabelValues(string(p), outcome(err)).Inc()
+}
+
 // outcome is the label of an error: its code, or "error".
 func outcome(err error) string {
 	var e *Error

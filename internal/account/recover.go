@@ -20,7 +20,8 @@ func (s *Service) AskRecovery(ctx context.Context, caller Caller, emailOrName st
 	if err := required("email_or_name", emailOrName); err != nil {
 		return err
 	}
-	return s.ask(ctx, s.now(), caller, request{Purpose: forRecovery, Named: emailOrName})
+	_, err := s.ask(ctx, s.now(), caller, nil, request{Purpose: forRecovery, Named: emailOrName})
+	return err
 }
 
 func (s *Service) sendRecovery(ctx context.Context, tx *db.Tx, now time.Time, u userRow, r request) error {
@@ -73,8 +74,15 @@ type Recovery struct {
 // there before ends: every session, every waiting change of the address, every
 // other link. An address that was not proven is, and what was added to the account
 // before that goes, for it was added by somebody else: whoever registers with an
-// address that is not his keeps nothing. It gives no session.
+// address that is not his keeps nothing. A number has to be proven anew, since it
+// logs in too, and may be that of whoever knew the password. It gives no session.
 func (s *Service) Recover(ctx context.Context, caller Caller, in Recovery) error {
+	err := s.setForgotten(ctx, caller, in)
+	s.metrics.broughtBack(forRecovery, err)
+	return err
+}
+
+func (s *Service) setForgotten(ctx context.Context, caller Caller, in Recovery) error {
 	broken := faults{}
 	in.check(broken, true)
 	broken.add("new_password", s.checkSubmitted(in.NewPassword))
@@ -91,9 +99,12 @@ func (s *Service) Recover(ctx context.Context, caller Caller, in Recovery) error
 	if err != nil {
 		return notFoundIs(err, refuse(Unauthenticated, CodeLinkInvalid))
 	}
-	// A password that is refused costs nobody his link.
+	// A password that is refused costs nobody his link, nor a try at his code.
 	broken.add("new_password", s.checkPassword(in.NewPassword, ownWordsOf(u.Email, u.Username, u.ContactNumber)))
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
+		if failed := s.db.Tx(ctx, func(tx *db.Tx) error { return s.giveBack(ctx, tx, now, c.attempt.clears) }); failed != nil {
+			return failed
+		}
 		return err
 	}
 	phc, err := s.hash(ctx, hashingFor(caller, u.ID, c.attempt.known), in.NewPassword)
@@ -122,6 +133,9 @@ func (s *Service) recover(ctx context.Context, tx *db.Tx, now time.Time, caller 
 				return err
 			}
 			u.emailVerifiedAt, u.contactVerifiedAt = now, time.Time{}
+		}
+		if _, err := tx.Exec(ctx, unprovePhone, u.ID); err != nil {
+			return err
 		}
 	}
 	if _, err := tx.Exec(ctx, updatePassword, phc, db.Micros(now), u.ID); err != nil {

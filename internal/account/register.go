@@ -69,7 +69,8 @@ func (s *Service) register(ctx context.Context, caller Caller, in Registration) 
 	switch s.policy.Registration {
 	case RegistrationOpen:
 	case RegistrationVerifyFirst:
-		return "", false, s.registerLater(ctx, caller, in)
+		replayed, err := s.registerLater(ctx, caller, in)
+		return "", replayed, err
 	case RegistrationClosed:
 		return "", false, refuse(Forbidden, CodeRegistrationClosed)
 	}
@@ -96,7 +97,7 @@ func (s *Service) register(ctx context.Context, caller Caller, in Registration) 
 			u.ID = earlier
 			return nil
 		}
-		if err := insert(ctx, tx, u); err != nil {
+		if err := s.insert(ctx, tx, u); err != nil {
 			return err
 		}
 		if err := record(ctx, tx, now, caller, register, event.Success, u.ID, nil); err != nil {
@@ -247,14 +248,20 @@ type registration struct {
 
 // registerLater puts a registration down and has a mail sent. The answer and what
 // it takes do not depend on whether somebody has the address: if so, he is told.
-// A name that is taken is refused, for it has to be chosen.
-func (s *Service) registerLater(ctx context.Context, caller Caller, in Registration) error {
+// A name that is taken is refused, for it has to be chosen. The same request with
+// the same Idempotency-Key is put down once.
+func (s *Service) registerLater(ctx context.Context, caller Caller, in Registration) (replayed bool, err error) {
+	once := s.newOnce("register", in.IdempotencyKey, in.UserType, in.Username, in.Password.Reveal(), in.Email, in.ContactNumber)
 	now := s.now()
+	if _, done, err := once.earlier(ctx, s.db, now); err != nil || done {
+		return done, err
+	}
 	u, err := s.newUser(ctx, now, caller, in, true)
 	if err != nil {
-		return err
+		_, replayed, err = s.raced(ctx, once, now, err)
+		return replayed, err
 	}
-	return s.ask(ctx, now, caller, request{Purpose: forRegister, Named: u.Email, Newcomer: &registration{
+	return s.ask(ctx, now, caller, once, request{Purpose: forRegister, Named: u.Email, Newcomer: &registration{
 		ID: u.ID, Email: u.Email, Username: u.Username, Phone: u.ContactNumber, UserType: u.UserType, PasswordHash: u.passwordHash, Language: u.language,
 	}})
 }
@@ -295,6 +302,7 @@ func registrationHolder(address string) string { return canonicalName(address) }
 func (s *Service) ConfirmRegistration(ctx context.Context, caller Caller, in Answer) (string, error) {
 	id, err := s.confirmRegistration(ctx, caller, in)
 	s.metrics.registrations.WithLabelValues(outcome(err)).Inc()
+	s.metrics.broughtBack(forRegister, err)
 	return id, err
 }
 
@@ -330,7 +338,7 @@ func (s *Service) confirmRegistration(ctx context.Context, caller Caller, in Ans
 		if u, err = s.newcomer(now, used.data); err != nil {
 			return err
 		}
-		if err := insert(ctx, tx, u); err != nil {
+		if err := s.insert(ctx, tx, u); err != nil {
 			return err
 		}
 		caller.UserID = u.ID
@@ -340,7 +348,8 @@ func (s *Service) confirmRegistration(ctx context.Context, caller Caller, in Ans
 		return s.giveBack(ctx, tx, now, a.clears)
 	})
 	if errors.Is(err, errTokenSpent) && !in.byLink() {
-		err = refuse(Unauthenticated, CodeWrongCode)
+		c := claim{s: s, caller: caller, purposes: [2]purpose{forRegister, forRegister}}
+		err = c.refuse(ctx, now, "")
 	}
 	return u.ID, err
 }

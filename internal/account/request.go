@@ -45,8 +45,8 @@ const (
 
 // ask puts a request down. It is refused where the network has asked too often;
 // where the name was asked for too often already, nothing happens, and nobody is
-// told.
-func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, r request) error {
+// told. A registration that carries an Idempotency-Key is put down once.
+func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, once *once, r request) (replayed bool, err error) {
 	r.Named = strings.ToValidUTF8(r.Named[:min(len(r.Named), maxInputBytes)], "") // nobody has a longer name
 	r.Language, r.Origin, r.Request, r.Agent = caller.Language, originOf(caller, now), caller.RequestID, caller.UserAgent
 	for _, m := range caller.Devices[:min(len(caller.Devices), maxDeviceMarks)] {
@@ -55,16 +55,23 @@ func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, r reque
 	if caller.Kind != Operator && caller.IP.IsValid() && !caller.IP.IsLoopback() {
 		b := s.newBudget(bucket, scopeAskers, networkOf(caller.IP), s.policy.AsksPerNetwork, askersRefill)
 		if err := s.takeOrRefuse(ctx, now, b); err != nil {
-			return err
+			return false, err
 		}
 	}
 	id := secret.NewOrderedID(now)
 	plain, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("seal request: %w", err)
+		return false, fmt.Errorf("seal request: %w", err)
 	}
 	sealed := s.keys.Seal("request", id, plain)
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		replayed = false
+		if r.Newcomer != nil {
+			_, done, err := once.claim(ctx, tx, now, r.Newcomer.ID)
+			if replayed = done; err != nil || done {
+				return err
+			}
+		}
 		taken, err := s.newBudget(bucket, scopeAsked, s.askedFor(r), s.policy.MessagesPerAddress, s.policy.MessagesRefill).take(ctx, tx, now, 0)
 		if err != nil || !taken {
 			return err
@@ -72,14 +79,14 @@ func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, r reque
 		_, err = tx.Exec(ctx, insertRequest, id, sealed, db.Micros(now))
 		return err
 	})
-	if err == nil {
+	if err == nil && !replayed {
 		s.metrics.requests.WithLabelValues(string(r.Purpose)).Inc()
 		select {
 		case s.requested <- struct{}{}:
 		default:
 		}
 	}
-	return err
+	return replayed, err
 }
 
 // askedFor names the budget of a request: by what was typed, and by the known
@@ -151,7 +158,12 @@ func (s *Service) serveRequest(ctx context.Context) (more bool, err error) {
 			broken = err
 			return nil
 		}
-		return s.serve(ctx, tx, now, r)
+		err = s.serve(ctx, tx, now, r)
+		var refusal *Error
+		if errors.As(err, &refusal) { // there is nobody to be told
+			err = nil
+		}
+		return err
 	})
 	if broken != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "a request cannot be read and is dropped", slog.String("error", broken.Error()))
@@ -167,7 +179,11 @@ func (s *Service) serve(ctx context.Context, tx *db.Tx, now time.Time, r request
 		return s.serveRegistration(ctx, tx, now, r)
 	}
 	u, _, err := s.userByLogin(ctx, tx, r.Named)
-	if err != nil || u.ID == "" || !u.disabledAt.IsZero() {
+	if err != nil || u.ID == "" {
+		return err
+	}
+	u, err = s.lockUser(ctx, tx, u.ID) // or the token could outlive a change that ends all of them
+	if err != nil {
 		return err
 	}
 	switch r.Purpose {
@@ -192,11 +208,24 @@ func (s *Service) mayWrite(ctx context.Context, tx *db.Tx, now time.Time, u user
 	if id, known := s.knownDevice(now, u.ID, marks); known {
 		device = id.String()
 	}
-	ok, err := s.takeMessage(ctx, tx, now, string(r.Purpose)+" "+address, device)
+	ok, err := s.takeMessage(ctx, tx, now, string(r.Purpose), address, device)
 	if err == nil && !ok {
 		s.metrics.throttled.WithLabelValues(scopeRecipient).Inc()
 	}
 	return ok, err
+}
+
+// writeOrRefuse is the same for one who may know that there was none left.
+func (s *Service) writeOrRefuse(ctx context.Context, tx *db.Tx, now time.Time, u userRow, address string, r request) error {
+	ok, err := s.mayWrite(ctx, tx, now, u, address, r)
+	if err == nil && !ok {
+		err = s.tooManyMessages()
+	}
+	return err
+}
+
+func (s *Service) tooManyMessages() error {
+	return &Error{Kind: Throttled, Fault: Fault{Code: CodeTooManyMessages}, RetryAfter: s.policy.MessagesRefill}
 }
 
 // recordAsked writes into the trail that somebody asked for something.

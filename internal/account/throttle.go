@@ -330,10 +330,14 @@ func (s *Service) clear(ctx context.Context, tx *db.Tx, b budget) error {
 	return err
 }
 
-// forgive forgets the failures at a password that is no longer the account's, or
-// on an operator's word.
+// forgive forgets the failures at a password that is no longer the account's, and
+// at codes, for whoever has set a new one, or on an operator's word.
 func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
-	for _, b := range []budget{s.accountBudget(userID), s.passwordBudget(userID, true)} {
+	all := []budget{s.accountBudget(userID), s.passwordBudget(userID, true)}
+	for _, who := range []string{"", codesOfDevices, codesOfSessions} { // the tries of these ten minutes stay spent
+		all = append(all, s.newBudget(ceiling, scopeCodes, userID+who, s.policy.AttemptsLimit, 0))
+	}
+	for _, b := range all {
 		if err := s.clear(ctx, tx, b); err != nil {
 			return err
 		}
@@ -341,18 +345,29 @@ func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
 	return nil
 }
 
+// Who tries codes of an account, beside strangers.
+const (
+	codesOfDevices  = " devices"
+	codesOfSessions = " sessions"
+)
+
 // takeTry takes one try at a code that was sent to somebody. A known device has
-// tries of its own. After [Policy.AttemptsLimit] failures in a row no code counts
-// any more, and the answer is that to a wrong one: a link, which nobody can guess,
-// still does.
+// tries of its own, and so has whoever is logged in to the account. After
+// [Policy.AttemptsLimit] failures in a row no code counts any more, and the answer
+// is that to a wrong one: a link, which nobody can guess, still does. Known
+// devices share that limit: whoever could once log in can have made as many of
+// them as he liked, and a million codes would soon be tried.
 func (s *Service) takeTry(ctx context.Context, now time.Time, caller Caller, account string, exists bool) (attempt, error) {
 	a := attempt{account: account}
 	a.device, a.known = s.knownDevice(now, account, caller.Devices)
-	name := account
-	if a.known {
-		name += " " + a.device.String()
+	name, everybody := account, account
+	switch {
+	case a.known:
+		name, everybody = account+" "+a.device.String(), account+codesOfDevices
+	case caller.Kind == User && caller.UserID == account:
+		name, everybody = account+codesOfSessions, account+codesOfSessions
 	}
-	all := s.newBudget(ceiling, scopeCodes, name, s.policy.AttemptsLimit, 0)
+	all := s.newBudget(ceiling, scopeCodes, everybody, s.policy.AttemptsLimit, 0)
 	all.lasting = exists
 	budgets := []budget{s.newBudget(bucket, scopeCode, name, codeTries, codeLifetime), all}
 	if n, ok := s.networkBudget(caller); ok {
@@ -375,11 +390,12 @@ func (s *Service) networkBudget(caller Caller) (budget, bool) {
 // takeMessage takes one message to an address from its budget, and tells whether
 // there was one. A known device has a budget of its own, so that no stranger can
 // keep the owner from being written to.
-func (s *Service) takeMessage(ctx context.Context, tx *db.Tx, now time.Time, address, device string) (bool, error) {
+func (s *Service) takeMessage(ctx context.Context, tx *db.Tx, now time.Time, purpose, address, device string) (bool, error) {
+	name := purpose + " " + canonicalName(address) // or every spelling of it had its own
 	if device != "" {
-		address += " " + device
+		name += " " + device
 	}
-	return s.newBudget(bucket, scopeRecipient, address, s.policy.MessagesPerAddress, s.policy.MessagesRefill).take(ctx, tx, now, 0)
+	return s.newBudget(bucket, scopeRecipient, name, s.policy.MessagesPerAddress, s.policy.MessagesRefill).take(ctx, tx, now, 0)
 }
 
 // takeOrRefuse takes from a bucket, in a transaction of its own.

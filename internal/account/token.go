@@ -77,6 +77,7 @@ type singleUse struct {
 	purpose purpose
 	holder  string
 	address string       // that it is sent to
+	keeps   string       // the key of an address that only its bearer may have meanwhile; "": none
 	browser *secret.Hash // of the browser that may use the link; nil: any
 	data    []byte       // what else it needs; nil: nothing
 	sent    bool         // it is handed over now, and not by a message
@@ -120,12 +121,16 @@ func (s *Service) makeToken(ctx context.Context, tx *db.Tx, now time.Time, t sin
 		return m, fmt.Errorf("make token: %w", err)
 	}
 	hash := secret.HashOf(m.secret.Reveal())
+	var kept []byte
+	if t.keeps != "" {
+		kept = s.keptMAC(t.keeps)
+	}
 	var browser []byte
 	if t.browser != nil {
 		browser = t.browser[:]
 	}
 	m.expires = until
-	_, err = tx.Exec(ctx, insertToken, m.id, t.holder, string(t.purpose), slot, hash[:], mac, browser, s.keys.Seal("token", tokenBound(m.id, t.holder, t.purpose), plain),
+	_, err = tx.Exec(ctx, insertToken, m.id, t.holder, string(t.purpose), slot, hash[:], mac, browser, kept, s.keys.Seal("token", tokenBound(m.id, t.holder, t.purpose), plain),
 		kind.lifetime.Microseconds(), kind.codeLifetime.Microseconds(), db.Micros(now), db.Micros(until), db.Micros(codeUntil))
 	return m, err
 }
@@ -158,6 +163,19 @@ func (s *Service) codeMAC(p purpose, holder string, code secret.Text) []byte {
 	return s.keys.MAC("code", []byte(string(p)+"\x00"+holder+"\x00"+code.Reveal()))
 }
 
+// keptMAC is keyed, for addresses are soon tried too.
+func (s *Service) keptMAC(emailKey string) []byte {
+	return s.keys.MAC("kept address", []byte(emailKey))
+}
+
+// isKept tells whether an address is kept for somebody else than userID: it was
+// taken from an account, and can be had back.
+func (s *Service) isKept(ctx context.Context, q db.Querier, now time.Time, emailKey, userID string) (bool, error) {
+	var n int
+	err := q.QueryRow(ctx, countKept, []any{s.keptMAC(emailKey), userID, db.Micros(now)}, &n)
+	return n > 0, err
+}
+
 // isCode tells whether a text has the form of a code.
 func isCode(t secret.Text) bool {
 	text := t.Reveal()
@@ -178,6 +196,7 @@ type usedToken struct {
 	purpose    purpose
 	address    string
 	data       []byte
+	created    int64
 }
 
 // errTokenSpent refuses a link or code, whatever is wrong with it.
@@ -248,7 +267,7 @@ func (s *Service) lookAtCode(ctx context.Context, q db.Querier, now time.Time, h
 
 func (s *Service) readToken(ctx context.Context, q db.Querier, query string, args ...any) (u usedToken, err error) {
 	var sealed []byte
-	err = q.QueryRow(ctx, query, args, &u.id, &u.holder, &u.purpose, &sealed)
+	err = q.QueryRow(ctx, query, args, &u.id, &u.holder, &u.purpose, &sealed, &u.created)
 	if err != nil {
 		if errors.Is(err, db.ErrNotFound) {
 			err = errTokenSpent

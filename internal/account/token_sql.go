@@ -1,17 +1,17 @@
 package account
 
 const insertToken = `
-INSERT INTO tokens (id, holder, purpose, slot, token_hash, code_mac, browser_hash, sealed, lifetime, code_lifetime, created_at, expires_at, code_expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-ON CONFLICT (slot) DO UPDATE SET id = $1, purpose = $3, token_hash = $5, code_mac = $6, browser_hash = $7, sealed = $8,
-lifetime = $9, code_lifetime = $10, created_at = $11, expires_at = $12, code_expires_at = $13`
+INSERT INTO tokens (id, holder, purpose, slot, token_hash, code_mac, browser_hash, kept_mac, sealed, lifetime, code_lifetime, created_at, expires_at, code_expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT (slot) DO UPDATE SET id = $1, purpose = $3, token_hash = $5, code_mac = $6, browser_hash = $7, kept_mac = $8, sealed = $9,
+lifetime = $10, code_lifetime = $11, created_at = $12, expires_at = $13, code_expires_at = $14`
 
 const (
 	tokenByHash = `WHERE token_hash = $1 AND purpose IN ($2, $3) AND expires_at > $4 AND (browser_hash IS NULL OR browser_hash = $5)`
 	tokenByCode = `WHERE purpose = $1 AND code_mac = $2 AND code_expires_at > $3`
 )
 
-const tokenColumns = `id, holder, purpose, sealed`
+const tokenColumns = `id, holder, purpose, sealed, created_at`
 
 const (
 	selectByHash  = `SELECT ` + tokenColumns + ` FROM tokens ` + tokenByHash
@@ -32,6 +32,10 @@ code_expires_at = CASE WHEN $1 + code_lifetime < code_expires_at THEN $1 + code_
 WHERE id = $2`
 
 const deleteTokensOf = `DELETE FROM tokens WHERE holder = $1 AND purpose <> $2`
+
+const countKept = `SELECT count(*) FROM tokens WHERE kept_mac = $1 AND holder <> $2 AND expires_at > $3`
+
+const deleteTokensSince = `DELETE FROM tokens WHERE holder = $1 AND purpose = $2 AND created_at >= $3`
 
 const deleteTokensFor = `DELETE FROM tokens WHERE holder = $1 AND purpose = $2`
 

@@ -124,7 +124,7 @@ func (s *Service) tryChange(ctx context.Context, caller Caller, id string, w *us
 	if err != nil {
 		return err
 	}
-	if w.Password.Set || !sameMailbox(p.email.address, u.Email) {
+	if w.Password.Set || !sameMailbox(p.email.address, u.Email) || p.phone != u.ContactNumber {
 		if err := s.proveForChange(ctx, caller, w); err != nil {
 			return err
 		}
@@ -164,8 +164,8 @@ func (s *Service) checkChange(u userRow, w *userWrite) (profile, error) {
 	return p, broken.err(Invalid, CodeInvalidFields)
 }
 
-// proveForChange: a password or an address changes only for somebody who proved
-// himself lately, or does so now.
+// proveForChange: a password, an address or a number, by each of which one can log
+// in, changes only for somebody who proved himself lately, or does so now.
 func (s *Service) proveForChange(ctx context.Context, caller Caller, w *userWrite) error {
 	if caller.Kind != User || w.proof != nil {
 		return nil
@@ -279,11 +279,17 @@ func (s *Service) askForEmail(ctx context.Context, tx *db.Tx, now time.Time, cal
 	if err != nil || n == 0 { // the same address waits already: nobody is told twice
 		return err
 	}
-	o := originOf(caller, now)
-	if err := s.tell(ctx, tx, now, u, outbox.EmailChangeRequested, o, nil); err != nil {
+	r := request{Purpose: forChangeEmail, Language: caller.Language, Origin: originOf(caller, now)}
+	for _, m := range caller.Devices {
+		r.Marks = append(r.Marks, m.Reveal())
+	}
+	// Anybody's address can be asked for, again and again.
+	if err := s.writeOrRefuse(ctx, tx, now, u, e.address, r); err != nil {
 		return err
 	}
-	r := request{Language: caller.Language, Origin: o}
+	if err := s.tell(ctx, tx, now, u, outbox.EmailChangeRequested, r.Origin, nil); err != nil {
+		return err
+	}
 	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forChangeEmail, holder: u.ID, address: e.address}, pageVerify, outbox.EmailChangeConfirm, r)
 }
 
@@ -357,7 +363,7 @@ func (s *Service) CreateUser(ctx context.Context, caller Caller, in Registration
 		u.emailVerifiedAt = now
 	}
 	return u.ID, s.db.Tx(ctx, func(tx *db.Tx) error {
-		if err := insert(ctx, tx, u); err != nil {
+		if err := s.insert(ctx, tx, u); err != nil {
 			return err
 		}
 		return s.authorize(ctx, tx, now, caller, createUser, u.ID, map[string]string{"role": role})

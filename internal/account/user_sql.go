@@ -57,6 +57,8 @@ const (
 // owns that.
 const dropPhone = `UPDATE users SET contact_number = NULL, contact_number_verified_at = NULL WHERE id = $1`
 
+const unprovePhone = `UPDATE users SET contact_number_verified_at = NULL WHERE id = $1 AND contact_number_verified_at IS NOT NULL`
+
 const dropPassword = `UPDATE users SET password_hash = NULL, password_changed_at = $1, version = version + 1, updated_at = $1 WHERE id = $2`
 
 const selectEmailChange = `SELECT email FROM email_changes WHERE user_id = $1 AND expires_at > $2`
@@ -150,11 +152,28 @@ func scanUser(scan func(...any) error) (u userRow, err error) {
 func nullText(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
 
 // insert lets the unique indices decide between two who want the same name.
-func insert(ctx context.Context, tx *db.Tx, u userRow) error {
+func (s *Service) insert(ctx context.Context, tx *db.Tx, u userRow) error {
 	_, err := tx.Exec(ctx, insertUser, u.ID, u.Email, u.emailKey, db.NullMicros(u.emailVerifiedAt), u.Username, u.usernameKey,
 		nullText(u.ContactNumber), db.NullMicros(u.contactVerifiedAt), u.UserType, u.Role, nullText(u.passwordHash),
 		db.NullMicros(u.passwordChangedAt), db.NullMicros(u.disabledAt), db.NullMicros(u.provedAt), u.language, u.version, db.Micros(u.CreatedAt), db.Micros(u.UpdatedAt))
-	return takenBy(err)
+	if err != nil {
+		return takenBy(err)
+	}
+	return s.notKept(ctx, tx, u)
+}
+
+// notKept refuses an address that nobody has proven and that is kept for somebody
+// else. Otherwise whoever took it from an account could keep its owner from having
+// it back, by registering with it. Who has proven it owns it now.
+func (s *Service) notKept(ctx context.Context, tx *db.Tx, u userRow) error {
+	if !u.emailVerifiedAt.IsZero() {
+		return nil
+	}
+	kept, err := s.isKept(ctx, tx, u.UpdatedAt, u.emailKey, u.ID)
+	if err == nil && kept {
+		err = faults{"email": {Code: CodeEmailTaken}}.conflict()
+	}
+	return err
 }
 
 // update writes u where the stored version still is the one that was read.
@@ -168,5 +187,5 @@ func (s *Service) update(ctx context.Context, tx *db.Tx, version int64, u userRo
 	if n == 0 {
 		return errChanged
 	}
-	return nil
+	return s.notKept(ctx, tx, u)
 }

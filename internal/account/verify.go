@@ -25,7 +25,8 @@ func (s *Service) SendVerification(ctx context.Context, caller Caller, contact C
 		if err := required("email_or_name", emailOrName); err != nil {
 			return err
 		}
-		return s.ask(ctx, now, caller, request{Purpose: forVerifyEmail, Named: emailOrName})
+		_, err := s.ask(ctx, now, caller, nil, request{Purpose: forVerifyEmail, Named: emailOrName})
+		return err
 	}
 	return s.tx(ctx, func(tx *db.Tx) error {
 		u, err := s.lockUser(ctx, tx, caller.UserID)
@@ -44,7 +45,7 @@ func (s *Service) SendVerification(ctx context.Context, caller Caller, contact C
 		}
 		sent, err := s.verificationMail(ctx, tx, now, u, r)
 		if err == nil && !sent {
-			err = &Error{Kind: Throttled, Fault: Fault{Code: CodeTooManyMessages}, RetryAfter: s.policy.MessagesRefill}
+			err = s.tooManyMessages()
 		}
 		return err
 	})
@@ -122,12 +123,8 @@ func (s *Service) sendPhoneCode(ctx context.Context, tx *db.Tx, now time.Time, u
 		return refuse(Conflict, CodeAlreadyVerified)
 	}
 	r.Purpose = forVerifyPhone
-	ok, err := s.mayWrite(ctx, tx, now, u, u.ContactNumber, r)
-	if err != nil {
+	if err := s.writeOrRefuse(ctx, tx, now, u, u.ContactNumber, r); err != nil {
 		return err
-	}
-	if !ok {
-		return &Error{Kind: Throttled, Fault: Fault{Code: CodeTooManyMessages}, RetryAfter: s.policy.MessagesRefill}
 	}
 	return s.sendSMS(ctx, tx, now, u, singleUse{purpose: forVerifyPhone, holder: u.ID, address: u.ContactNumber}, outbox.VerifyPhone, r)
 }
@@ -155,6 +152,16 @@ type Verified struct {
 // it; that says nothing about who he is, and gives no session. A code counts for
 // the caller's own account, or for the one that is named.
 func (s *Service) VerifyEmail(ctx context.Context, caller Caller, in Answer) (Verified, error) {
+	v, err := s.verifyEmail(ctx, caller, in)
+	p := forVerifyEmail
+	if v.Changed {
+		p = forChangeEmail
+	}
+	s.metrics.broughtBack(p, err)
+	return v, err
+}
+
+func (s *Service) verifyEmail(ctx context.Context, caller Caller, in Answer) (Verified, error) {
 	broken := faults{}
 	in.check(broken, caller.Kind != User)
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
@@ -228,7 +235,7 @@ func (s *Service) takeNewEmail(ctx context.Context, tx *db.Tx, now time.Time, ca
 		return err
 	}
 	r := request{Language: caller.Language, Origin: originOf(caller, now)}
-	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email}, pageUndo, outbox.EmailChanged, r)
+	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email, keeps: u.emailKey}, pageUndo, outbox.EmailChanged, r)
 }
 
 func (s *Service) setEmail(ctx context.Context, tx *db.Tx, now time.Time, userID, address string) error {
@@ -247,6 +254,12 @@ func (s *Service) setEmail(ctx context.Context, tx *db.Tx, now time.Time, userID
 // has the mailbox. He whom that takes the account from knows its password, so that
 // does not count any more either: the owner is sent a link to set another.
 func (s *Service) UndoEmailChange(ctx context.Context, caller Caller, token secret.Text) error {
+	err := s.undoEmailChange(ctx, caller, token)
+	s.metrics.broughtBack(forUndoEmail, err)
+	return err
+}
+
+func (s *Service) undoEmailChange(ctx context.Context, caller Caller, token secret.Text) error {
 	now := s.now()
 	c := claim{s: s, caller: caller, in: Answer{Token: token}, purposes: [2]purpose{forUndoEmail, forUndoEmail}}
 	if err := c.find(ctx, now); err != nil {
@@ -267,7 +280,13 @@ func (s *Service) UndoEmailChange(ctx context.Context, caller Caller, token secr
 			if err := s.endAll(ctx, tx, now, u.ID); err != nil {
 				return err
 			}
-			if err := dropAllTokens(ctx, tx, u.ID); err != nil {
+			if _, err := tx.Exec(ctx, unprovePhone, u.ID); err != nil {
+				return err
+			}
+			// The token of an address from before this one lives on: whoever has
+			// taken the account over and changed the address twice has this one
+			// himself, and must not end the owner's with it.
+			if _, err := tx.Exec(ctx, deleteTokensSince, u.ID, string(forUndoEmail), used.created); err != nil {
 				return err
 			}
 			caller.UserID = u.ID
@@ -283,6 +302,12 @@ func (s *Service) UndoEmailChange(ctx context.Context, caller Caller, token secr
 
 // VerifyPhone takes the code that was sent to the caller's own number.
 func (s *Service) VerifyPhone(ctx context.Context, caller Caller, code secret.Text) error {
+	err := s.verifyPhone(ctx, caller, code)
+	s.metrics.broughtBack(forVerifyPhone, err)
+	return err
+}
+
+func (s *Service) verifyPhone(ctx context.Context, caller Caller, code secret.Text) error {
 	if caller.Kind != User {
 		return refuse(Unauthenticated, CodeTokenRequired)
 	}

@@ -136,7 +136,7 @@ var columns = map[string]string{
 	"events":          "id at action outcome actor_kind actor_id target_id request_id data personal salt commitment leaf",
 	"outbox": "seq id channel kind subject_id lang ref recipient_key sealed created_at next_attempt_at claimed_until attempts refusals " +
 		"last_error sent_at failed_at expires_at purge_at",
-	"tokens":   "id holder purpose slot token_hash code_mac browser_hash sealed lifetime code_lifetime created_at expires_at code_expires_at",
+	"tokens":   "id holder purpose slot token_hash code_mac browser_hash kept_mac sealed lifetime code_lifetime created_at expires_at code_expires_at",
 	"requests": "id sealed created_at",
 }
 

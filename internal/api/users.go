@@ -35,10 +35,10 @@ func (a *API) register(r *request, in *registerRequest) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if id == "" { // there is none before the mail is answered
-		return reply{status: http.StatusAccepted}, nil
-	}
 	rep := reply{data: registered{UserID: id}, header: map[string]string{"Location": "/" + id}}
+	if id == "" { // there is none before the mail is answered
+		rep = reply{status: http.StatusAccepted, header: map[string]string{}}
+	}
 	if replayed {
 		rep.header["Idempotent-Replayed"] = "true"
 	}

@@ -10,6 +10,7 @@ CREATE TABLE tokens (
     token_hash      BLOB    NOT NULL, -- SHA-256
     code_mac        BLOB   ,          -- keyed; NULL where there is no code
     browser_hash    BLOB   ,          -- of what the browser that asked holds
+    kept_mac        BLOB   ,          -- keyed, of the address that it keeps for its holder; NULL where it keeps none
     sealed          BLOB    NOT NULL,
     lifetime        INTEGER NOT NULL, -- counted from when it was sent
     code_lifetime   INTEGER NOT NULL,
@@ -21,6 +22,7 @@ CREATE UNIQUE INDEX tokens_token_hash ON tokens (token_hash);
 CREATE UNIQUE INDEX tokens_slot ON tokens (slot);
 CREATE INDEX tokens_holder ON tokens (holder);
 CREATE INDEX tokens_code_mac ON tokens (code_mac);
+CREATE INDEX tokens_kept_mac ON tokens (kept_mac) WHERE kept_mac IS NOT NULL;
 CREATE INDEX tokens_expires ON tokens (expires_at);
 
 -- account: what strangers have asked for, by the name that they gave. Whether
