@@ -35,7 +35,7 @@ func TestSweepTakesWhatIsOverAndNothingElse(t *testing.T) {
 				"username": "once", "email": "once@example.com", "password": apptest.GoodPassword,
 			}).Want(t, http.StatusCreated)
 		}},
-		"change of address": {"email_changes", 24 * time.Hour, 1, newAddress},
+		"change of address": {"email_changes", 25 * time.Hour, 1, newAddress},
 		"messages":          {"outbox", 7 * 24 * time.Hour, 1, newPassword},
 		"budgets": {"throttle", 24 * time.Hour, 2, func(t *testing.T, a *apptest.App, _ *apptest.Person) {
 			for range 10 { // the network's, refilled each second, is over by then

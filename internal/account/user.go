@@ -21,8 +21,9 @@ const (
 	RoleAdmin       = "Admin"
 )
 
-// emailChangeLifetime is how long a new address may take to be proven.
-const emailChangeLifetime = 24 * time.Hour
+// emailChangeLifetime is how long a new address may take to be proven: as long as
+// the link that was sent to it lives, whenever that was.
+const emailChangeLifetime = sentWithin + verifyLifetime
 
 // UserData is a user as others see it.
 type UserData struct {

@@ -332,11 +332,12 @@ func (s *Service) verifyPhone(ctx context.Context, caller Caller, code secret.Te
 			if u.ContactNumber != used.address {
 				return errTokenSpent
 			}
-			if _, err := tx.Exec(ctx, verifyPhone, db.Micros(now), u.ID); err != nil {
-				return takenBy(err)
-			}
+			// Before the role changes, which a session must agree with.
 			if err := s.authorize(ctx, tx, now, caller, verifiedPhone, u.ID, nil); err != nil {
 				return err
+			}
+			if _, err := tx.Exec(ctx, verifyPhone, db.Micros(now), u.ID); err != nil {
+				return takenBy(err)
 			}
 			_, err = announce(ctx, tx, now, u.ID)
 			return err
