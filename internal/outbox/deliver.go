@@ -290,7 +290,7 @@ func (b *Outbox) attempt(ctx context.Context, c *channel, m *claimed) error {
 	if err := open(b.o.Keys, m.id, &m.Message, m.sealed); err != nil {
 		return &SendError{Class: "does not open", Permanent: true}
 	}
-	e := Envelope{ID: m.id, To: m.To, Lang: m.Lang, Kind: m.Kind, CreatedAt: m.createdAt}
+	e := Envelope{ID: m.id, To: m.To, Lang: m.Lang, Kind: m.Kind, CreatedAt: m.createdAt, Link: m.Data["link"], Code: m.Data["code"]}
 	if err := b.render(ctx, m.Message, &e); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@
 //
 //	outbox.go    what waits, and how it comes in
 //	deliver.go   who sends what, when, and what becomes of it
+//	settle.go    sending now, for whoever waits to see it
 //	limits.go    how much may leave
 //	sender.go    what a sender is; the one that keeps all in memory
 //	smtp.go      mail; smtperror.go what a mail server's refusal means

@@ -21,6 +21,11 @@ const anythingDue = `
 SELECT count(*) FROM (SELECT seq FROM outbox
 	WHERE channel = $1 AND sent_at IS NULL AND failed_at IS NULL AND next_attempt_at <= $2 AND claimed_until <= $2 LIMIT 1) AS due`
 
+// anythingLeaving tells whether something is just being sent.
+const anythingLeaving = `
+SELECT count(*) FROM (SELECT seq FROM outbox
+	WHERE sent_at IS NULL AND failed_at IS NULL AND claimed_until > $1 LIMIT 1) AS leaving`
+
 // left is how many of a channel have left since, or are just leaving.
 const left = `
 SELECT (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at > $2)

@@ -15,6 +15,9 @@ type Envelope struct {
 	Kind                Kind
 	Subject, Text, HTML string // of an SMS there is the text only
 	CreatedAt           time.Time
+	// Link and Code are those that the words hold, "" where they hold none, for a
+	// sender that shows messages to whoever tries the service out.
+	Link, Code string
 }
 
 // Sender hands a message to whoever brings it to its recipient. When it gives
