@@ -179,6 +179,7 @@ const (
 	proofFailed    Action = "user.proof_failed"
 	rehash         Action = "password.rehashed"
 	unlockUser     Action = "user.unlocked"
+	resetLimits    Action = "limits.reset"
 	addKey         Action = "key.added"
 	listKeys       Action = "key.listed"
 	revokeKey      Action = "key.revoked"

@@ -128,6 +128,15 @@ func (s *Service) Run(ctx context.Context) {
 	t.tell(last, s.leave(last))
 }
 
+// CatchUp does at once what [Service.Run] does each minute. It is for whoever has
+// moved the clock: time has passed, and no minute with it.
+func (s *Service) CatchUp(ctx context.Context) error {
+	if err := s.writeLastSeen(ctx, 0); err != nil { // or else what was used would be swept away as idle
+		return err
+	}
+	return s.Sweep(ctx)
+}
+
 // fillEvery is how often a process looks whether it ought to read all sessions.
 const fillEvery = 100 * time.Millisecond
 

@@ -45,6 +45,12 @@ func (e *emptyBudgets) filled(key []byte) {
 	delete(e.byKey, string(key))
 }
 
+func (e *emptyBudgets) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.byKey)
+}
+
 // wait gives for how long the budget is empty, and 0 where that is not known.
 func (e *emptyBudgets) wait(key []byte, now time.Time) time.Duration {
 	us := db.Micros(now)

@@ -53,6 +53,8 @@ const selectFailures = `SELECT failures FROM throttle WHERE key = $1`
 
 const clearBudget = `DELETE FROM throttle WHERE key = $1`
 
+const clearBudgets = `DELETE FROM throttle`
+
 const returnToBucket = `UPDATE throttle SET until = until - $2, forget_at = forget_at - $2 WHERE key = $1`
 
 const uncountFailure = `UPDATE throttle SET failures = failures - 1, until = $2 WHERE key = $1 AND failures > 0`
