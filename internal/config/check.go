@@ -85,8 +85,8 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// checkDev keeps a throwaway instance away from the world and from real data:
-// it has fixed codes and lets everybody on the machine change every user.
+// checkDev keeps a throwaway instance away from the world and from real data: it
+// lets everybody on the machine read every message and change every user.
 func (l *loader) checkDev() {
 	c := &l.config
 	l.checkLoopback("listen", c.Listen)
@@ -96,6 +96,11 @@ func (l *loader) checkDev() {
 	}
 	if l.ok("master-key-file") && c.MasterKeyFile != "" {
 		l.refuse("master-key-file", "is not used in dev, which has a key of its own")
+	}
+	for _, name := range []string{"smtp-url", "sms-url"} {
+		if l.ok(name) && l.found[name].text != "" {
+			l.refuse(name, "is not used in dev, which sends nothing: every message is shown in the inbox, at /dev/inbox")
+		}
 	}
 }
 
@@ -114,6 +119,9 @@ func (l *loader) checkStrength() {
 	}
 	if l.ok("argon2") && !c.Argon2.meetsMinimum() {
 		l.refuse("argon2", "%s is weaker than OWASP's minimum, m=19456,t=2,p=1 or its equal with other memory", c.Argon2)
+	}
+	if l.ok("dev-code") && c.DevCode != "" {
+		l.refuse("dev-code", "is for propusk dev only: everybody would know every code")
 	}
 	l.checkWidth("trusted-proxies", c.TrustedProxies)
 	l.checkWidth("trusted-networks", c.TrustedNetworks)

@@ -116,6 +116,8 @@ type Config struct {
 	RegistrationsPerNetwork int
 	RegistrationsRefill     time.Duration // time after which a network has one more
 
+	DevCode string // what every code is, in Dev; empty for real ones
+
 	LogLevel  slog.Level
 	LogFormat LogFormat
 

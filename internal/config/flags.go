@@ -78,6 +78,8 @@ type Flags struct {
 	RegistrationsPerNetwork *string `name:"registrations-per-network" placeholder:"N" group:"Throttling" help:"Registrations from one network before it must wait."`
 	RegistrationsRefill     *string `name:"registrations-refill" placeholder:"DURATION" group:"Throttling" help:"Time after which a network has one registration more."`
 
+	DevCode *string `name:"dev-code" placeholder:"NNNNNN" group:"Throwaway instance" help:"Six digits that every code in a message is, in dev only; without it codes are real."`
+
 	LogLevel  *string `name:"log-level" placeholder:"LEVEL" group:"Logging" help:"debug, info, warn or error."`
 	LogFormat *string `name:"log-format" placeholder:"FORMAT" group:"Logging" help:"text, json, or auto: text on a terminal and json elsewhere."`
 }

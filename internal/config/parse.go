@@ -76,6 +76,15 @@ func between(least, most int) func(string) (int, error) {
 	}
 }
 
+var sixDigits = regexp.MustCompile(`^[0-9]{6}$`)
+
+func parseCode(text string) (string, error) {
+	if !sixDigits.MatchString(text) {
+		return "", fmt.Errorf("%s is not six digits", quote(text))
+	}
+	return text, nil
+}
+
 func parseSwitch(text string) (bool, error) {
 	switch text {
 	case "on", "true":

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,7 +114,8 @@ func TestEachSettingTakesWhatItShouldAndRefusesTheRest(t *testing.T) {
 		{setting: "sms-per-hour", good: []string{"1", "1000000"}, bad: []string{"", "0"}},
 		{
 			setting: "sms-url",
-			good:    []string{"", "https://sms.example.com/send?key=1", "http://10.0.0.1/", "https://u:p@sms.example.com"},
+			good:    []string{""},
+			devBad:  []string{"https://sms.example.com/send?key=1", "http://10.0.0.1/", "https://u:p@sms.example.com"},
 			bad:     []string{"sms.example.com", "ftp://h", "https://h/#x", "https://u:p/w@h"},
 		},
 		{setting: "templates", good: []string{"", "mails", "/etc/propusk/mails"}, bad: []string{"a\x00b", "a\nb"}},
@@ -142,6 +144,15 @@ func TestEachSettingTakesWhatItShouldAndRefusesTheRest(t *testing.T) {
 		{setting: "attempts-per-account", good: []string{"1", "1000"}, bad: []string{"0", "1001", "-1"}},
 		{setting: "attempts-per-network", good: []string{"1", "1000000"}, bad: []string{"0", "1000001"}},
 		{setting: "attempts-refill", good: []string{"1s", "1d"}, bad: []string{"0", "60", "-1m"}},
+		{setting: "messages-per-address", good: []string{"1", "1000000"}, bad: []string{"0", "1000001", "-1", ""}},
+		{setting: "messages-refill", good: []string{"1s", "10m", "1d"}, bad: []string{"0", "10", "-1m", "none"}},
+		{setting: "asks-per-network", good: []string{"1", "1000000"}, bad: []string{"0", "1000001", ""}},
+		{
+			setting: "dev-code",
+			good:    []string{""},
+			devGood: []string{"000000", "123456"},
+			bad:     []string{"0", "12345", "1234567", "12345a", "-12345", " 12345", "１２３４５６", "123456\n"},
+		},
 		{setting: "log-level", good: []string{"debug", "info", "warn", "error"}, bad: []string{"", "trace", "INFO", "warn+1"}},
 		{setting: "log-format", good: []string{"text", "json", "auto"}, bad: []string{"", "logfmt", "JSON"}},
 	} {
@@ -293,6 +304,19 @@ func TestTextMessageHasAPlaceForNumberAndText(t *testing.T) {
 	if c := mustLoad(t, config.Serve, url, "--sms-countries=any"); c.SMSCountries != nil {
 		t.Errorf("any became %v", c.SMSCountries)
 	}
+}
+
+// N18: a throwaway instance sends nothing, so it takes no server to send by: who
+// gives one may think that he runs the service.
+func TestDevTakesNoServerToSendBy(t *testing.T) {
+	_, err := load(t, config.Dev, "PROPUSK_SMTP_URL=smtp://u:geheim@mail.example.com", "--mail-from=a@example.com", "--sms-url=https://u:geheim@sms.example.com")
+	want := "[sms-url (flag --sms-url) smtp-url (environment variable PROPUSK_SMTP_URL)]"
+	got := problems(t, err)
+	slices.Sort(got)
+	if fmt.Sprint(got) != want || strings.Contains(err.Error(), "geheim") || !strings.Contains(err.Error(), "/dev/inbox") {
+		t.Errorf("%v, want %s: %v", got, want, err)
+	}
+	mustLoad(t, config.Dev, "PROPUSK_SMTP_URL=", "PROPUSK_SMS_URL=")
 }
 
 func TestValuesAreKeptInOneForm(t *testing.T) {

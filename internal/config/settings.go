@@ -104,7 +104,7 @@ var settings = []setting{
 		into: set(between(1, 256), func(c *Config) *int { return &c.PasswordMinLength })},
 	{name: "password-blocklist", normal: "on", dev: new("off"),
 		into: set(parseSwitch, func(c *Config) *bool { return &c.PasswordBlocklist })},
-	{name: "argon2", normal: "m=19456,t=2,p=1",
+	{name: "argon2", normal: "m=19456,t=2,p=1", dev: new("m=1024,t=1,p=1"), // so that tests by the thousand need not wait
 		into: set(parseArgon2, func(c *Config) *Argon2 { return &c.Argon2 })},
 	{name: "hash-workers", normal: "0",
 		into: set(between(0, 1024), func(c *Config) *int { return &c.HashWorkers })},
@@ -142,8 +142,8 @@ var settings = []setting{
 		into: set(parseSwitch, func(c *Config) *bool { return &c.RequireVerified })},
 	{name: "notice-sign-ins", normal: "on",
 		into: set(parseSwitch, func(c *Config) *bool { return &c.NoticeSignIns })},
-	{name: "messages-per-address", normal: "5",
-		into: set(between(1, 1000), func(c *Config) *int { return &c.MessagesPerAddress })},
+	{name: "messages-per-address", normal: "5", dev: new("1000"),
+		into: set(between(1, 1_000_000), func(c *Config) *int { return &c.MessagesPerAddress })},
 	{name: "messages-refill", normal: "10m",
 		into: set(parseDuration, func(c *Config) *time.Duration { return &c.MessagesRefill })},
 	{name: "asks-per-network", normal: "30",
@@ -152,6 +152,9 @@ var settings = []setting{
 		into: set(between(1, 1_000_000), func(c *Config) *int { return &c.RegistrationsPerNetwork })},
 	{name: "registrations-refill", normal: "1m",
 		into: set(parseDuration, func(c *Config) *time.Duration { return &c.RegistrationsRefill })},
+	// Whoever tries the service out, or tests his own, does so with one address.
+	{name: "dev-code", mayEmpty: true,
+		into: set(parseCode, func(c *Config) *string { return &c.DevCode })},
 
 	{name: "log-level", normal: "info",
 		into: set(parseLevel, func(c *Config) *slog.Level { return &c.LogLevel })},
