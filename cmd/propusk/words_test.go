@@ -60,7 +60,7 @@ import (
 //	hold PATH BODY                     begin a POST, and keep back its last byte
 //	release STATUS                     send that byte, and check the answer
 //	capture NAME PATH                  $NAME is a value of the last body, such as
-//	                                   data.token
+//	                                   data.token or data.messages.0.code
 //	keep NAME                          $NAME is what the last command printed
 //	pgdb NAME                          $NAME is the URL of a fresh PostgreSQL
 //	sql DATABASE STATEMENT             run it; rows become stdout
@@ -342,8 +342,19 @@ func (w *world) capture(ts *testscript.TestScript, args []string) {
 	var v any
 	ts.Check(json.Unmarshal(w.body, &v))
 	for name := range strings.SplitSeq(args[1], ".") {
-		m, _ := v.(map[string]any)
-		if v = m[name]; v == nil {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			ts.Check(err)
+			if v = nil; i < len(in) {
+				v = in[i]
+			}
+		default:
+			v = nil
+		}
+		if v == nil {
 			ts.Fatalf("there is no %s in %s", args[1], w.body)
 		}
 	}

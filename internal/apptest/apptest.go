@@ -20,6 +20,7 @@ import (
 	"propusk/internal/api"
 	"propusk/internal/apptest/pgtest"
 	"propusk/internal/db"
+	"propusk/internal/dev"
 	"propusk/internal/outbox"
 	"propusk/internal/secret"
 	"propusk/internal/server"
@@ -45,6 +46,7 @@ type Options struct {
 	HTTPS           bool                 // as if people came by it
 	Elapsed         func() time.Duration // nil: no refusal is held back
 	Debug           bool                 // log everything; token checks then take the long way
+	Dev             bool                 // the calls of a throwaway instance are there
 }
 
 // PublicURL is where people reach the service, as links in mails have it.
@@ -184,10 +186,16 @@ func (a *App) build(t testing.TB, o Options) {
 	if err != nil {
 		t.Fatalf("build pages: %v", err)
 	}
-	a.Server, err = server.New(server.Options{
+	so := server.Options{
 		API: face, Web: pages, Log: log, Ready: ready, HTTPS: o.HTTPS, TrustedProxies: o.TrustedProxies, TrustedNetworks: o.TrustedNetworks,
 		CORSOrigins: o.CORSOrigins, Collectors: a.Service.Collectors(),
-	})
+	}
+	if o.Dev {
+		so.Dev = dev.New(dev.Options{
+			Service: a.Service, Outbox: a.Outbox, Inbox: a.Inbox, Clock: a.Clock, Zone: zone, Fail: face.WriteError, Otherwise: face,
+		})
+	}
+	a.Server, err = server.New(so)
 	if err != nil {
 		t.Fatalf("build server: %v", err)
 	}
@@ -221,29 +229,13 @@ func or(n, otherwise int) int {
 	return n
 }
 
-// Clock is the service's clock. It stands still until it is moved.
-type Clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
+// Clock is the service's clock: that of a throwaway instance, save that it stands
+// still until it is moved.
+type Clock = dev.Clock
 
 // NewClock starts at a fixed instant.
 func NewClock() *Clock {
-	return &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)}
-}
-
-// Now is the time.
-func (c *Clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-// Move moves the time.
-func (c *Clock) Move(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
+	return dev.NewClock(func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC) })
 }
 
 // Log is what the service has logged.

@@ -12,8 +12,9 @@ import (
 func TestOnlyDrawnArrowsExist(t *testing.T) {
 	drawn := map[string][]string{
 		"cmd":     {"cli"},
-		"cli":     {"server", "web", "api", "oidc", "account", "event", "outbox", "db", "config", "secret"}, // puts all together
-		"server":  {"web", "api", "oidc", "account", "event", "outbox", "db"},
+		"cli":     {"server", "web", "api", "dev", "oidc", "account", "event", "outbox", "db", "config", "secret"}, // puts all together
+		"server":  {"web", "api", "dev", "oidc", "account", "event", "outbox", "db"},
+		"dev":     {"account", "outbox"},
 		"web":     {"oidc", "account", "event"},
 		"api":     {"oidc", "account", "event"},
 		"oidc":    {"account", "event", "outbox", "db", "secret"},
@@ -23,7 +24,7 @@ func TestOnlyDrawnArrowsExist(t *testing.T) {
 		"config":  {"secret"},
 		"db":      nil, // as general as a library, and to be read without the rest
 		"secret":  nil, // the same
-		"apptest": {"cli", "server", "web", "api", "oidc", "account", "event", "outbox", "db", "config", "secret"},
+		"apptest": {"cli", "server", "web", "api", "dev", "oidc", "account", "event", "outbox", "db", "config", "secret"},
 		"bench":   {"secret"},  // sees the program from outside, as the peers, and makes the pool's own hash beside it
 		"deploy":  {"apptest"}, // only tests: of what is shipped beside the program
 		"faults":  {"apptest"},

@@ -1,11 +1,10 @@
 package apptest
 
 import (
-	"net/url"
-	"regexp"
 	"strings"
 	"testing"
 
+	"propusk/internal/dev"
 	"propusk/internal/outbox"
 )
 
@@ -13,50 +12,28 @@ import (
 // else does in tests: until then messages wait.
 func (a *App) Deliver(t testing.TB) {
 	t.Helper()
-	if err := a.Service.ServeRequests(t.Context()); err != nil {
-		t.Fatalf("do what was asked for: %v", err)
-	}
-	for {
-		n, err := a.Outbox.Deliver(t.Context())
-		if err != nil {
-			t.Fatalf("deliver: %v", err)
-		}
-		if n == 0 {
-			return
-		}
+	if err := dev.Settle(t.Context(), a.Service, a.Outbox); err != nil {
+		t.Fatalf("deliver: %v", err)
 	}
 }
 
 // Letter is a message as its reader sees it.
 type Letter struct {
 	outbox.Envelope
-	Link, Token, Code string // "" where it has none
+
+	Token string // of the link; "" where it has none
 }
 
-var (
-	linkInText = regexp.MustCompile(`(?m)^ *(https://\S+)$`)
-	codeInText = regexp.MustCompile(`(?:^|\D)(\d{6})(?:\D|$)`)
-)
-
 // Letters delivers what is queued and gives what came to an address, the oldest
-// first.
+// first. The words of each hold its link and its code: readers have nothing else.
 func (a *App) Letters(t testing.TB, to string) (out []Letter) {
 	t.Helper()
 	a.Deliver(t)
 	for _, e := range a.Inbox.Messages(to) {
-		l := Letter{Envelope: e}
-		if m := linkInText.FindStringSubmatch(e.Text); m != nil {
-			l.Link = m[1]
-			if u, err := url.Parse(l.Link); err == nil {
-				l.Token = u.Query().Get("token")
-			}
+		if !strings.Contains(e.Text, e.Link) || !strings.Contains(e.Text, e.Code) {
+			t.Errorf("%s to %s does not show its link %s or its code %s:\n%s", e.Kind, e.To, e.Link, e.Code, e.Text)
 		}
-		for line := range strings.Lines(e.Text) {
-			if m := codeInText.FindStringSubmatch(line); m != nil && l.Code == "" && !strings.Contains(line, "http") {
-				l.Code = m[1]
-			}
-		}
-		out = append(out, l)
+		out = append(out, Letter{Envelope: e, Token: dev.TokenOf(e)})
 	}
 	return out
 }

@@ -24,7 +24,8 @@ import (
 // messenger delivers what is queued.
 type messenger struct {
 	*outbox.Outbox
-	closers []io.Closer // connections that are kept for a moment
+	inbox   *outbox.Inbox // of a throwaway instance, whose messages go no farther
+	closers []io.Closer   // connections that are kept for a moment
 }
 
 // newMessenger builds it, with the senders that are configured.
@@ -36,7 +37,7 @@ func newMessenger(cfg config.Config, in *instance, log *slog.Logger) (*messenger
 	}
 	m := &messenger{}
 	o := outbox.Options{
-		DB: in.db, Keys: in.keys, Now: now, Log: log, Render: words.Render, Grace: cfg.ShutdownTimeout,
+		DB: in.db, Keys: in.keys, Now: in.clock, Log: log, Render: words.Render, Grace: cfg.ShutdownTimeout,
 		OnSent: in.service.MessageSent,
 		Limits: outbox.Limits{
 			MailPerMinute: cfg.MailPerMinute, MailPerRecipient: cfg.MailPerRecipient, SMSPerHour: cfg.SMSPerHour, SMSPerNumber: cfg.SMSPerNumber,
@@ -55,8 +56,12 @@ func newMessenger(cfg config.Config, in *instance, log *slog.Logger) (*messenger
 			Success: cfg.SMSSuccess, Countries: cfg.SMSCountries,
 		})
 	}
+	if cfg.Mode == config.Dev {
+		m.inbox = outbox.NewInbox()
+		o.Mail, o.SMS = m.inbox, m.inbox
+	}
 	m.Outbox = outbox.New(o)
-	in.messages.Store(m)
+	in.wake = m.Wake
 	return m, nil
 }
 
@@ -73,7 +78,11 @@ func serviceName(cfg config.Config) (name, public string) {
 	if cfg.PublicURL == nil {
 		return "Propusk", ""
 	}
-	return cfg.PublicURL.Hostname(), cfg.PublicURL.String()
+	name = cfg.PublicURL.Hostname()
+	if cfg.Mode == config.Dev && loopback(name) {
+		name = "Propusk dev"
+	}
+	return name, cfg.PublicURL.String()
 }
 
 func newSMTP(cfg config.Config) (*outbox.SMTP, error) {

@@ -10,12 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
+	"time"
 
 	"propusk/internal/account"
 	"propusk/internal/api"
 	"propusk/internal/config"
 	"propusk/internal/db"
+	"propusk/internal/dev"
 	"propusk/internal/secret"
 )
 
@@ -25,10 +26,11 @@ type instance struct {
 	keys    *secret.Keys
 	service *account.Service
 	hasher  *secret.Hasher
-	// messages delivers what is queued, in a process that serves.
-	messages atomic.Pointer[messenger]
-	data     string // where everything is, for people
-	made     bool   // everything was made just now
+	data    string           // where everything is, for people
+	made    bool             // everything was made just now
+	clock   func() time.Time // of the rules
+	moved   *dev.Clock       // the same, in a throwaway instance
+	wake    func()           // called when a message was queued; commands leave that to the service
 }
 
 func (i *instance) close() {
@@ -58,15 +60,13 @@ func build(ctx context.Context, cfg config.Config, log *slog.Logger, d *db.DB) (
 	if err != nil {
 		return nil, err
 	}
-	hasher := newHasher(cfg, log)
-	i := &instance{db: d, keys: keys, hasher: hasher, data: whereabouts(cfg, made), made: made}
+	i := &instance{db: d, keys: keys, hasher: newHasher(cfg, log), data: whereabouts(cfg, made), made: made, clock: now, wake: func() {}}
+	if cfg.Mode == config.Dev {
+		i.moved = dev.NewClock(now)
+		i.clock = i.moved.Now
+	}
 	i.service = account.New(account.Options{
-		DB: d, Keys: keys, Hasher: hasher, Log: log, Now: now, Elapsed: elapsed, Policy: policy(cfg),
-		Wake: func() {
-			if m := i.messages.Load(); m != nil { // commands leave it to the service
-				m.Wake()
-			}
-		},
+		DB: d, Keys: keys, Hasher: i.hasher, Log: log, Now: i.clock, Elapsed: elapsed, Policy: policy(cfg), Wake: func() { i.wake() },
 	})
 	if err := i.service.Claim(ctx); err != nil {
 		if errors.Is(err, account.ErrOtherKey) {
@@ -120,7 +120,7 @@ func policy(cfg config.Config) account.Policy {
 		p.PublicURL = cfg.PublicURL.String()
 	}
 	if cfg.Mode == config.Dev {
-		p.FirstUserID = seedUserID
+		p.FirstUserID, p.FixedCode, p.Mail, p.NoticeSignIns = seedUserID, cfg.DevCode, true, true
 	}
 	return p
 }

@@ -23,27 +23,11 @@ import (
 	"propusk/internal/web"
 )
 
-// seedUserID is the id that the API's seed shows. The first user to register at
-// a throwaway instance gets it, so that the seed's next lines can be sent as
-// they are written.
-const seedUserID = "e5f8433e-76a9-4509-87f0-e1b12354d92b"
-
 type serveCmd struct{ config.Flags }
 
 // Run serves until the program is told to stop.
 func (c *serveCmd) Run(r *run) error {
 	cfg, err := config.Load(c.Flags, r.Environ, os.ReadFile, config.Serve)
-	if err != nil {
-		return err
-	}
-	return serve(r, cfg)
-}
-
-type devCmd struct{ config.Flags }
-
-// Run serves a throwaway instance.
-func (c *devCmd) Run(r *run) error {
-	cfg, err := config.Load(c.Flags, r.Environ, os.ReadFile, config.Dev)
 	if err != nil {
 		return err
 	}
@@ -58,6 +42,14 @@ func serve(r *run, cfg config.Config) error {
 		stop()
 	}()
 	log := newLogger(r, cfg)
+	var listener net.Listener
+	if cfg.Mode == config.Dev {
+		var err error
+		if listener, err = listenFirst(&cfg); err != nil {
+			return err
+		}
+		defer listener.Close() //nolint:errcheck // it is closed already, unless we fail before we serve
+	}
 	in, err := open(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -86,7 +78,10 @@ func serve(r *run, cfg config.Config) error {
 		return err
 	}
 	o := serverOptions(cfg, log, ready, in.service, messages)
-	o.API, o.Web = face, pages
+	o.API, o.Web, o.Listener = face, pages, listener
+	if cfg.Mode == config.Dev {
+		o.Dev = devFace(ctx, cfg, in, messages, face)
+	}
 	s, err := server.New(o)
 	if err != nil {
 		return err
@@ -199,23 +194,29 @@ func warn(ctx context.Context, log *slog.Logger, cfg config.Config) {
 // greet tells in three lines where the service listens, where its data is, and
 // what to do next.
 func greet(r *run, cfg config.Config, in *instance, main, ops net.Addr) {
-	scheme := "http"
-	if cfg.TLSCert != "" {
-		scheme = "https"
-	}
+	scheme := scheme(cfg)
 	opsAt := "off"
 	if ops != nil {
 		opsAt = "http://" + asAsked(cfg.OpsListen, ops)
 	}
 	docs := scheme + "://" + reachable(main) + "/docs"
 	data := "in memory; it ends with the process"
-	next := docs + " shows the API; no call needs a token here, and \"username\" with the password \"pass12345\" can log in"
+	next := fmt.Sprintf("%s://%s/dev/inbox shows every mail and SMS, %s the API; no call needs a token here, and \"username\" with the password \"pass12345\" can log in",
+		scheme, asAsked(cfg.Listen, main), docs)
 	if cfg.Mode != config.Dev {
 		data = in.data
 		next = docs + " shows how to register and log in; for an administrator: propusk user add --user-role=Admin --username=NAME --email=ADDRESS"
 	}
 	fmt.Fprintf(r.Out, "propusk %s listens on %s://%s (operations: %s)\ndata: %s\nnext: %s\n",
 		Version, scheme, asAsked(cfg.Listen, main), opsAt, data, next)
+}
+
+// scheme is what the service itself speaks.
+func scheme(cfg config.Config) string {
+	if cfg.TLSCert != "" {
+		return "https"
+	}
+	return "http"
 }
 
 // asAsked is the address as it was asked for, with the port that it came to be:
@@ -242,14 +243,6 @@ func reachable(a net.Addr) string {
 		return net.JoinHostPort("127.0.0.1", port)
 	}
 	return a.String()
-}
-
-// seedUser makes the user whom the seed's example of a login names.
-func seedUser(ctx context.Context, service *account.Service) error {
-	_, err := service.CreateUser(ctx, operator(), account.Registration{
-		Username: "username", Email: "username@example.com", Password: account.NewSecret("pass12345"),
-	}, "", false)
-	return err
 }
 
 func newLogger(r *run, cfg config.Config) *slog.Logger {

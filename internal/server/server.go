@@ -54,10 +54,12 @@ type Options struct {
 	Web             *web.Web
 	Log             *slog.Logger
 	Ready           *Readiness
-	Listen          string // host:port
-	OpsListen       string // host:port; "" for none
-	TLSCert, TLSKey string // files; "" for plain HTTP
-	HTTPS           bool   // people reach the service by HTTPS, here or at a proxy
+	Dev             http.Handler // for /dev and below, of a throwaway instance; nil: there is nothing
+	Listen          string       // host:port
+	Listener        net.Listener // listens there already; nil: Run does
+	OpsListen       string       // host:port; "" for none
+	TLSCert, TLSKey string       // files; "" for plain HTTP
+	HTTPS           bool         // people reach the service by HTTPS, here or at a proxy
 	TrustedProxies  []netip.Prefix
 	TrustedNetworks []netip.Prefix
 	CORSOrigins     []string
@@ -163,9 +165,9 @@ func (s *Server) opsHandler() http.Handler {
 // more, requests in flight finished, background work ended. started is told the
 // addresses once both listeners accept; ops is nil where there is none.
 func (s *Server) Run(ctx context.Context, started func(main, ops net.Addr)) error {
-	main, err := net.Listen("tcp", s.o.Listen)
+	main, err := s.listen()
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	var ops net.Listener
 	var opsAddr net.Addr
@@ -195,6 +197,17 @@ func (s *Server) Run(ctx context.Context, started func(main, ops net.Addr)) erro
 	stopWork()
 	wg.Wait()
 	return errors.Join(err, s.ops.Close())
+}
+
+func (s *Server) listen() (net.Listener, error) {
+	if s.o.Listener != nil {
+		return s.o.Listener, nil
+	}
+	l, err := net.Listen("tcp", s.o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
 }
 
 func (s *Server) serveMain(l net.Listener) error {
