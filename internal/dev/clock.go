@@ -143,7 +143,7 @@ func (d *Dev) step(in clockRequest) (time.Duration, error) {
 func parseDuration(text string) (time.Duration, bool) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err == nil //nolint:gosec // 16 bits
+		return time.Duration(n) * 24 * time.Hour, err == nil
 	}
 	t, err := time.ParseDuration(text)
 	return t, err == nil

@@ -520,7 +520,7 @@ func TestDevCallsMayComeAtTheSameTime(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	go a.Outbox.Run(ctx)
-	done := make(chan error)
+	done := make(chan struct{})
 	const each = 10
 	for i := range each {
 		go func() {
@@ -529,7 +529,7 @@ func TestDevCallsMayComeAtTheSameTime(t *testing.T) {
 			a.Raw(t, "POST", "/dev/clock", object{"advance": "1m"}) // an hour might end the life of another's message
 			a.Raw(t, "POST", "/dev/users", object{"count": 2, "password": apptest.GoodPassword, "token": true})
 			a.Raw(t, "GET", "/dev/messages?wait=5s&to="+name+"@example.com", nil)
-			done <- nil
+			done <- struct{}{}
 		}()
 	}
 	for range each {

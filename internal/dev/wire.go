@@ -48,7 +48,7 @@ func send(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(b) //nolint:gosec // JSON, sent as JSON; whom it does not reach cannot be told
+	_, _ = w.Write(b) // whom it does not reach cannot be told
 }
 
 // refusal is why a request cannot be done as it is.
