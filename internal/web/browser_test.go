@@ -224,8 +224,8 @@ func TestPagesFitTheScreen(t *testing.T) {
 			}
 			for _, shot := range shots {
 				tab.Visit(apptest.PublicURL + shot.path)
-				for i := 0; i < len(shot.fill); i += 2 {
-					tab.Type(shot.fill[i], shot.fill[i+1])
+				for pair := range slices.Chunk(shot.fill, 2) {
+					tab.Type(pair[0], pair[1])
 				}
 				if shot.fill != nil {
 					tab.Press()
@@ -237,7 +237,7 @@ func TestPagesFitTheScreen(t *testing.T) {
 					continue
 				}
 				file := filepath.Join(folder, fmt.Sprintf("%s-%s-%d.png", shot.name, lang, width))
-				if err := os.WriteFile(file, tab.Screenshot(), 0o600); err != nil {
+				if err := os.WriteFile(file, tab.Screenshot(), 0o600); err != nil { //nolint:gosec // in the folder that whoever runs the test has named
 					t.Error(err)
 				}
 			}

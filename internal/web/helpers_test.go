@@ -38,8 +38,8 @@ func below(t testing.TB, link string) string {
 func send(t testing.TB, c *apptest.Client, path string, fields ...string) *apptest.Answer {
 	t.Helper()
 	form := url.Values{}
-	for i := 0; i < len(fields); i += 2 {
-		form.Set(fields[i], fields[i+1])
+	for pair := range slices.Chunk(fields, 2) {
+		form.Set(pair[0], pair[1])
 	}
 	return c.With("Content-Type", "application/x-www-form-urlencoded").With("Sec-Fetch-Site", "same-origin").Raw(t, "POST", path, form.Encode())
 }

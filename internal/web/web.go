@@ -246,7 +246,7 @@ func (s *Web) write(v *visit, shown view) {
 	h.Set("X-Robots-Tag", "noindex")
 	h.Add("Vary", "Accept-Language")
 	v.w.WriteHeader(cmp.Or(shown.status, http.StatusOK))
-	_, _ = v.w.Write(b.Bytes()) //nolint:gosec // html/template has escaped it; whom it does not reach cannot be told
+	_, _ = v.w.Write(b.Bytes()) // whom it does not reach cannot be told
 }
 
 // referrerPolicy keeps the token in the page's URL from going anywhere. Under
