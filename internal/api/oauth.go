@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 
@@ -62,16 +61,16 @@ func (a *API) revokeToken(r *request) (reply, error) {
 
 // readTokenForm reads the body of an OAuth request.
 func readTokenForm(r *request) (account.Secret, error) {
-	form, err := r.api.ReadForm(r.w, r.Request)
+	form, err := readForm(r.w, r.Request)
 	if err == nil && form.Get("token") == "" {
 		err = fail(http.StatusBadRequest, codeFormInvalid)
 	}
 	return account.NewSecret(form.Get("token")), err
 }
 
-// ReadForm reads a body that is a form, in which nothing stands twice (RFC 6749,
+// readForm reads a body that is a form, in which nothing stands twice (RFC 6749,
 // section 3.2). Never the query: it ends in logs.
-func (a *API) ReadForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/x-www-form-urlencoded" || len(r.Header.Values("Content-Type")) != 1 || r.Header.Get("Content-Encoding") != "" {
 		f := fail(http.StatusUnsupportedMediaType, codeMediaType)
@@ -86,17 +85,13 @@ func (a *API) ReadForm(w http.ResponseWriter, r *http.Request) (url.Values, erro
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, codeFormInvalid)
 	}
-	for name, values := range form {
-		if len(values) != 1 || !isText(name) || !isText(values[0]) {
+	for _, values := range form {
+		if len(values) != 1 {
 			return nil, fail(http.StatusBadRequest, codeFormInvalid)
 		}
 	}
 	return form, nil
 }
-
-// isText: what is stored is text on both engines, and what is no text is no
-// name, password or token of anybody.
-func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // authenticateService finds out which service calls: its key comes as a bearer
 // token (RFC 6750, section 2.1), or as the password of its id or name (RFC 6749,

@@ -2,15 +2,18 @@ package api
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"propusk/internal/account"
 )
 
 // What the pages for people share with this face, so that there is one name for
 // each cookie, one reading of Accept-Language, one table of statuses, and one
-// place where the access log is told: see web.Face. It also has ReadForm and the
-// makers of the cookies.
+// place where the access log is told: see web.Face. The makers of the cookies
+// stand in device.go.
 
 // Note tells the access log which route a request came to, and of whom it was.
 func (a *API) Note(r *http.Request, route, userID string) {
@@ -31,3 +34,18 @@ func (a *API) Words(f account.Fault, lang string) string { return text(f, lang) 
 
 // Language is the language of an answer.
 func (a *API) Language(r *http.Request) string { return a.language(r) }
+
+// ReadForm reads a form that people have filled in, all of it text.
+func (a *API) ReadForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	form, err := readForm(w, r)
+	for name, values := range form {
+		if !isText(name) || !isText(values[0]) {
+			return nil, fail(http.StatusBadRequest, codeFormInvalid)
+		}
+	}
+	return form, err
+}
+
+// isText: both engines store text alike, and nobody's name or password is anything
+// else.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
