@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -56,6 +57,7 @@ type tokenKind struct {
 	lifetime     time.Duration
 	codeLifetime time.Duration // 0: there is no code
 	several      bool          // a new one leaves the old ones alive
+	sentWithin   time.Duration // for how long its message is worth sending; 0: sentWithin
 }
 
 //nolint:gochecknoglobals // a constant table
@@ -63,7 +65,8 @@ var tokenKinds = map[purpose]tokenKind{
 	forVerifyEmail: {lifetime: verifyLifetime, codeLifetime: codeLifetime},
 	forChangeEmail: {lifetime: verifyLifetime, codeLifetime: verifyLifetime},
 	// Whoever has taken the account over could otherwise change the address twice.
-	forUndoEmail:   {lifetime: undoLifetime, several: true},
+	// And while no mail can be sent, that must not wait in vain.
+	forUndoEmail:   {lifetime: undoLifetime, several: true, sentWithin: undoLifetime},
 	forVerifyPhone: {lifetime: phoneLifetime, codeLifetime: codeLifetime},
 	forRecovery:    {lifetime: recoverLifetime, codeLifetime: recoverLifetime},
 	forIssued:      {lifetime: issuedLifetime},
@@ -71,6 +74,8 @@ var tokenKinds = map[purpose]tokenKind{
 	// Two who want the same address must not disturb each other.
 	forRegister: {lifetime: registrationLifetime, codeLifetime: registrationLifetime, several: true},
 }
+
+func (k tokenKind) worthSending() time.Duration { return cmp.Or(k.sentWithin, sentWithin) }
 
 // singleUse is a token that is to be made.
 type singleUse struct {
@@ -109,7 +114,7 @@ func (s *Service) makeToken(ctx context.Context, tx *db.Tx, now time.Time, t sin
 	until := now.Add(kind.lifetime)
 	codeUntil := now.Add(kind.codeLifetime)
 	if !t.sent { // it begins to live when it is sent, see [Service.MessageSent]
-		until, codeUntil = until.Add(sentWithin), codeUntil.Add(sentWithin)
+		until, codeUntil = until.Add(kind.worthSending()), codeUntil.Add(kind.worthSending())
 	}
 	var mac []byte
 	if kind.codeLifetime > 0 {

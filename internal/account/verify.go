@@ -98,7 +98,7 @@ func (s *Service) sendLink(ctx context.Context, tx *db.Tx, now time.Time, u user
 		data["code"] = m.code.Reveal()
 	}
 	return s.send(ctx, tx, now, outbox.Message{
-		Channel: outbox.Mail, Kind: kind, SubjectID: u.ID, To: t.address, Lang: lang, Data: data, Ref: m.id, Lifetime: sentWithin,
+		Channel: outbox.Mail, Kind: kind, SubjectID: u.ID, To: t.address, Lang: lang, Data: data, Ref: m.id, Lifetime: tokenKinds[t.purpose].worthSending(),
 	})
 }
 
@@ -137,7 +137,7 @@ func (s *Service) sendSMS(ctx context.Context, tx *db.Tx, now time.Time, u userR
 	data := merge(s.data(u, r.Origin), lifetimes(t.purpose))
 	data["code"] = m.code.Reveal()
 	return s.send(ctx, tx, now, outbox.Message{
-		Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, To: t.address, Lang: s.languageOf(u, r.Language), Data: data, Ref: m.id, Lifetime: sentWithin,
+		Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, To: t.address, Lang: s.languageOf(u, r.Language), Data: data, Ref: m.id, Lifetime: tokenKinds[t.purpose].worthSending(),
 	})
 }
 

@@ -47,6 +47,13 @@ func (a *App) Letter(t testing.TB, to string, kind outbox.Kind) Letter {
 			return all[i]
 		}
 	}
-	t.Fatalf("no %s came to %s, only %d others", kind, to, len(all))
+	t.Fatalf("no %s came to %s, only %v", kind, to, kindsOf(all))
 	return Letter{}
+}
+
+func kindsOf(letters []Letter) (kinds []outbox.Kind) {
+	for _, l := range letters {
+		kinds = append(kinds, l.Kind)
+	}
+	return kinds
 }
