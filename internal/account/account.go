@@ -3,8 +3,8 @@
 // what, and how many guesses anyone has. It decides; it speaks no HTTP.
 //
 // It owns the tables users, email_changes, sessions, session_changes,
-// session_epoch, nodes, service_keys, throttle, tokens, requests, idempotency and
-// installation;
+// session_epoch, nodes, service_keys, throttle, tokens, requests, totp,
+// recovery_codes, passkeys, idempotency and installation;
 // nobody else reads or writes them.
 //
 //	account.go      Service; authorize: decide and record
@@ -19,6 +19,8 @@
 //	recover.go      when the password is gone
 //	notice.go       what is written to whom
 //	methods.go      how somebody has proved himself
+//	factor.go       second factors; totp.go, recoverycode.go, passkey.go each kind
+//	secondfactor.go a login that needs one
 //	session.go      issue, authenticate, revoke
 //	livesessions.go what is known of sessions in memory; livetable.go the table;
 //	                listen.go how it keeps up with others; node.go who they are;
@@ -85,6 +87,10 @@ type Policy struct {
 	DeviceLifetime          time.Duration  // for how long a login makes a device known
 	RegistrationsPerNetwork int            // at once, from a /24 or /64
 	RegistrationsRefill     time.Duration  // how long until it has one more
+	SecondFactorLifetime    time.Duration  // of sessions with a second factor; 0: as of others
+	SecondFactorIdle        time.Duration  // likewise
+	RequiredFactor          []string       // roles that must have a second factor; "all" is everybody
+	TrustDevices            time.Duration  // for how long a device may go without a second factor; 0: never
 	MessagesPerAddress      int            // messages that anybody may have sent to one address at once
 	MessagesRefill          time.Duration  // how long until there may be one more
 	AsksPerNetwork          int            // messages that strangers of a /24 or /64 may ask for at once
@@ -111,6 +117,11 @@ const (
 	RegistrationOpen                                  // there is an account at once
 	RegistrationVerifyFirst                           // there is none before the mail is answered
 )
+
+// RequireSecondFactor tells whether users of a role must have one.
+func (p Policy) RequireSecondFactor(role string) bool {
+	return slices.Contains(p.RequiredFactor, role) || slices.Contains(p.RequiredFactor, "all")
+}
 
 // ProofWindow is how long a proof of identity counts for what needs a recent one.
 const ProofWindow = 15 * time.Minute
@@ -158,47 +169,54 @@ type Action string
 
 // The actions that authorize decides on.
 const (
-	readUser       Action = "user.read"
-	replaceUser    Action = "user.replaced" // PUT
-	patchUser      Action = "user.patched"  // PATCH
-	deleteUser     Action = "user.deleted"
-	createUser     Action = "user.created" // by an operator
-	setRole        Action = "user.role_set"
-	disableUser    Action = "user.disabled"
-	enableUser     Action = "user.enabled"
-	listUsers      Action = "user.listed"
-	manageSessions Action = "session.listed"
-	endSession     Action = "session.ended"
-	endSessions    Action = "session.others_ended"
-	changePassword Action = "password.changed"
-	proveAgain     Action = "session.renewed"
-	logout         Action = "session.logged_out"
-	register       Action = "user.registered"
-	login          Action = "user.logged_in"
-	loginFailed    Action = "user.login_failed"
-	proofFailed    Action = "user.proof_failed"
-	rehash         Action = "password.rehashed"
-	unlockUser     Action = "user.unlocked"
-	resetLimits    Action = "limits.reset"
-	addKey         Action = "key.added"
-	listKeys       Action = "key.listed"
-	revokeKey      Action = "key.revoked"
-	introspect     Action = "token.introspected"
-	revokeToken    Action = "token.revoked"
-	verifiedEmail  Action = "email.verified"
-	changedEmail   Action = "email.changed"
-	undidEmail     Action = "email.change_undone"
-	verifiedPhone  Action = "phone.verified"
-	codeFailed     Action = "code.failed"
-	askedRecovery  Action = "recovery.requested"
-	recovered      Action = "recovery.completed"
-	issueRecovery  Action = "recovery.issued"
-	askedCode      Action = "login_code.requested"
-	sendCode       Action = "verification.requested"
-	listMessages   Action = "message.listed"
-	revealMessage  Action = "message.revealed"
-	retryMessage   Action = "message.retried"
-	dropMessage    Action = "message.dropped"
+	readUser          Action = "user.read"
+	replaceUser       Action = "user.replaced" // PUT
+	patchUser         Action = "user.patched"  // PATCH
+	deleteUser        Action = "user.deleted"
+	createUser        Action = "user.created" // by an operator
+	setRole           Action = "user.role_set"
+	disableUser       Action = "user.disabled"
+	enableUser        Action = "user.enabled"
+	listUsers         Action = "user.listed"
+	manageSessions    Action = "session.listed"
+	endSession        Action = "session.ended"
+	endSessions       Action = "session.others_ended"
+	changePassword    Action = "password.changed"
+	proveAgain        Action = "session.renewed"
+	logout            Action = "session.logged_out"
+	register          Action = "user.registered"
+	login             Action = "user.logged_in"
+	loginFailed       Action = "user.login_failed"
+	proofFailed       Action = "user.proof_failed"
+	rehash            Action = "password.rehashed"
+	unlockUser        Action = "user.unlocked"
+	resetLimits       Action = "limits.reset"
+	addKey            Action = "key.added"
+	listKeys          Action = "key.listed"
+	revokeKey         Action = "key.revoked"
+	introspect        Action = "token.introspected"
+	revokeToken       Action = "token.revoked"
+	verifiedEmail     Action = "email.verified"
+	changedEmail      Action = "email.changed"
+	undidEmail        Action = "email.change_undone"
+	verifiedPhone     Action = "phone.verified"
+	codeFailed        Action = "code.failed"
+	askedRecovery     Action = "recovery.requested"
+	recovered         Action = "recovery.completed"
+	issueRecovery     Action = "recovery.issued"
+	askedCode         Action = "login_code.requested"
+	sendCode          Action = "verification.requested"
+	loginHeld         Action = "user.login_held" // something is outstanding
+	listFactors       Action = "factor.listed"
+	beginFactor       Action = "factor.begun"
+	addedFactor       Action = "factor.added"
+	removedFactor     Action = "factor.removed"
+	factorFailed      Action = "factor.failed"
+	setFactorRequired Action = "factor.required"
+	listMessages      Action = "message.listed"
+	revealMessage     Action = "message.revealed"
+	retryMessage      Action = "message.retried"
+	dropMessage       Action = "message.dropped"
 )
 
 // may decides. To somebody who may not even know of the target, it looks like
@@ -241,7 +259,8 @@ func serviceMay(scopes []Scope, a Action) bool {
 
 func selfMay(a Action) bool {
 	switch a {
-	case readUser, replaceUser, patchUser, deleteUser, manageSessions, endSession, endSessions, changePassword, proveAgain, logout, sendCode, verifiedPhone:
+	case readUser, replaceUser, patchUser, deleteUser, manageSessions, endSession, endSessions, changePassword, proveAgain, logout, sendCode, verifiedPhone,
+		listFactors, beginFactor, addedFactor, removedFactor:
 		return true
 	default:
 		return false
@@ -250,7 +269,7 @@ func selfMay(a Action) bool {
 
 func adminMay(a Action) bool {
 	switch a {
-	case readUser, replaceUser, patchUser, deleteUser, issueRecovery:
+	case readUser, replaceUser, patchUser, deleteUser, issueRecovery, listFactors, removedFactor:
 		return true
 	default:
 		return false
@@ -298,16 +317,6 @@ func record(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, action
 		TargetID: targetID, RequestID: caller.RequestID, Data: data,
 		Personal: event.Personal{IP: caller.ip(), UserAgent: caller.UserAgent},
 	})
-}
-
-// needsProof refuses a user whose last proof of identity is too old for what he
-// wants to do. A stolen token alone must not be enough to take an account over.
-func needsProof(caller Caller, now time.Time) error {
-	age := now.Sub(caller.AuthenticatedAt)
-	if caller.Kind == User && (age > ProofWindow || age < -clockSlack) { // a proof of the future: the clock was set back
-		return refuse(Forbidden, CodeReauthenticationRequired)
-	}
-	return nil
 }
 
 // Ready tells whether the database answers.

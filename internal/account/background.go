@@ -20,13 +20,17 @@ type unwritten struct {
 // writeLastSeen drops what has expired from memory, and brings "last seen" into
 // the database, many at a time. lag is by how much the database may be behind.
 func (s *Service) writeLastSeen(ctx context.Context, lag time.Duration) error {
-	now, idle := db.Micros(s.now()), s.policy.TokenIdle
+	now := db.Micros(s.now())
 	var all []unwritten
 	s.live.table.each(func(e *liveEntry) bool {
-		if e.seen > e.written+lag.Microseconds() {
+		behind := lag
+		if e.strong != 0 && s.policy.SecondFactorIdle > 0 { // it has an idle limit
+			behind = 0
+		}
+		if e.seen > e.written+behind.Microseconds() {
 			all = append(all, unwritten{e.hash, e.seen})
 		}
-		return !e.valid(now, idle)
+		return !e.valid(now, s.policy.idleOf(e))
 	})
 	for len(all) > 0 {
 		n := min(len(all), janitorBatch)

@@ -43,6 +43,7 @@ type Caller struct {
 	Role            string
 	SessionID       string
 	AuthenticatedAt time.Time // when the session's owner last proved himself
+	StrongAt        time.Time // when he last did so with a second factor; zero: never in this session
 	IP              netip.Addr
 	UserAgent       string // at most 256 bytes
 	RequestID       string

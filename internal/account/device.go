@@ -12,7 +12,7 @@ import (
 )
 
 // A good login leaves a mark on the device that it came from: a name of the
-// device, when it was given, and a MAC over both and the user. It proves nothing
+// device, when it was given, since when it is trusted, and a MAC over these and the user. It proves nothing
 // but that somebody has logged in to this account there before, which gives the
 // device a budget of attempts of its own: strangers who guess at the account
 // cannot keep its owner out. Nothing of it is stored.
@@ -27,15 +27,27 @@ type Device struct {
 const (
 	markIDSize  = len(secret.UUID{})
 	markMACSize = 32
-	markSize    = markIDSize + 8 + markMACSize
+	markSize    = markIDSize + 8 + 8 + markMACSize
 	// maxDeviceMarks is how many marks of one caller are looked at.
 	maxDeviceMarks = 8
 )
 
-func (s *Service) newDevice(now time.Time, userID string, id secret.UUID) Device {
+// mark is what one says.
+type mark struct {
+	device  secret.UUID
+	known   bool      // it is one from which the account was logged in to
+	trusted time.Time // since when no second factor is asked for there; zero: it is
+}
+
+func (s *Service) newDevice(now time.Time, userID string, m mark) Device {
+	var trusted uint64
+	if !m.trusted.IsZero() {
+		trusted = uint64(db.Micros(m.trusted)) //nolint:gosec // after 1970
+	}
 	b := make([]byte, 0, markSize)
-	b = append(b, id[:]...)
+	b = append(b, m.device[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(db.Micros(now))) //nolint:gosec // after 1970
+	b = binary.BigEndian.AppendUint64(b, trusted)
 	b = append(b, s.markMAC(b, userID)...)
 	return Device{
 		Mark:     secret.NewText(base64.RawURLEncoding.EncodeToString(b)),
@@ -52,7 +64,7 @@ func (s *Service) markMAC(mark []byte, userID string) []byte {
 func MayBeMark(text string) bool { return len(text) == base64.RawURLEncoding.EncodedLen(markSize) }
 
 // knownDevice finds the mark of the account among those that came along.
-func (s *Service) knownDevice(now time.Time, account string, marks []secret.Text) (id secret.UUID, known bool) {
+func (s *Service) knownDevice(now time.Time, account string, marks []secret.Text) mark {
 	for _, m := range marks[:min(len(marks), maxDeviceMarks)] {
 		text := m.Reveal()
 		if !MayBeMark(text) {
@@ -68,8 +80,12 @@ func (s *Service) knownDevice(now time.Time, account string, marks []secret.Text
 		}
 		age := now.Sub(db.Time(int64(binary.BigEndian.Uint64(signed[markIDSize:])))) //nolint:gosec // we wrote it
 		if age < s.policy.DeviceLifetime {
-			return secret.UUID(signed[:markIDSize]), true
+			found := mark{device: secret.UUID(signed[:markIDSize]), known: true}
+			if trusted := int64(binary.BigEndian.Uint64(signed[markIDSize+8:])); trusted > 0 { //nolint:gosec // we wrote it
+				found.trusted = db.Time(trusted)
+			}
+			return found
 		}
 	}
-	return id, false
+	return mark{}
 }

@@ -41,6 +41,8 @@ type Error struct {
 	Fault      Fault
 	Fields     map[string]Fault // by wire name; every broken field, not only the first
 	RetryAfter time.Duration    // for Throttled and Overloaded
+	Challenge  *Challenge       // of a login that is not finished
+	Factors    []FactorKind     // that could prove what is missing
 
 	unhashed bool // Overloaded before anything was done for a password
 }

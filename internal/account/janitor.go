@@ -40,6 +40,12 @@ func (s *Service) Sweep(ctx context.Context) error {
 			before    time.Time
 		}{"idle sessions", purgeIdleSessions, now.Add(-idle - 5*seenEvery)})
 	}
+	if idle := s.policy.SecondFactorIdle; idle > 0 {
+		tables = append(tables, struct {
+			what, sql string
+			before    time.Time
+		}{"idle sessions with a second factor", purgeIdleStrong, now.Add(-idle - 5*seenEvery)})
+	}
 	for _, t := range tables {
 		for {
 			n, err := s.db.Exec(ctx, t.sql, db.Micros(t.before), janitorBatch)

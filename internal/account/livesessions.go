@@ -194,6 +194,14 @@ func (l *liveSessions) setComplete(members int64) {
 	}
 }
 
+// idleOf is the idle limit of a session; 0: there is none.
+func (p *Policy) idleOf(e *liveEntry) time.Duration {
+	if idle := p.SecondFactorIdle; e.strong != 0 && idle > 0 && (p.TokenIdle == 0 || idle < p.TokenIdle) {
+		return idle
+	}
+	return p.TokenIdle
+}
+
 func (e *liveEntry) valid(now int64, idle time.Duration) bool {
 	return now < e.expires && (idle == 0 || now < e.seen+idle.Microseconds())
 }
@@ -204,7 +212,10 @@ func (s *Service) session(e *liveEntry) Session {
 		ID: e.id.String(), UserID: e.user.String(), Role: s.live.table.roles.name(e.role), Remembered: e.remembered, Methods: e.methods,
 		CreatedAt: db.Time(e.created), AuthenticatedAt: db.Time(e.authenticated), LastSeenAt: db.Time(e.seen), ExpiresAt: db.Time(e.expires),
 	}
-	if idle := s.policy.TokenIdle; idle > 0 {
+	if e.strong != 0 {
+		se.StrongAt = db.Time(e.strong)
+	}
+	if idle := s.policy.idleOf(e); idle > 0 {
 		se.IdleExpiresAt = se.LastSeenAt.Add(idle)
 	}
 	return se
@@ -231,7 +242,7 @@ func (s *Service) inMemory(now time.Time, hash *secret.Hash) (e liveEntry, v ver
 	known := l.table.use(hash, func(in *liveEntry) {
 		switch {
 		case in.stale:
-		case in.valid(us, s.policy.TokenIdle):
+		case in.valid(us, s.policy.idleOf(in)):
 			in.seen = max(in.seen, us)
 			v = live
 		case authority || us >= in.expires:
@@ -264,7 +275,7 @@ func (s *Service) liveSession(ctx context.Context, now time.Time, hash *secret.H
 			return e, false, err
 		case !known:
 			return e, false, nil
-		case !e.valid(db.Micros(now), s.policy.TokenIdle):
+		case !e.valid(db.Micros(now), s.policy.idleOf(&e)):
 			s.expire(ctx, now, &e)
 			return e, false, nil
 		}
@@ -309,7 +320,7 @@ func (s *Service) expire(ctx context.Context, now time.Time, e *liveEntry) {
 	}
 	s.live.table.use(&e.hash, func(in *liveEntry) { in.stale = true })
 	var unusedSince time.Time // longer ago than any use
-	if idle := s.policy.TokenIdle; idle > 0 {
+	if idle := s.policy.idleOf(e); idle > 0 {
 		unusedSince = now.Add(-idle)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), expireWithin)

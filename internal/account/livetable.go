@@ -40,6 +40,7 @@ type liveEntry struct {
 	expires       int64
 	seen          int64 // the last use
 	written       int64 // the last use that the database knows of
+	strong        int64 // the last proof with a second factor; 0: never
 	role          uint32
 	nextByHash    uint32 // number of the next entry in the bucket; 0: none. Also that of the next free entry
 	nextByUser    uint32

@@ -103,8 +103,8 @@ func (s *Service) admit(ctx context.Context, now time.Time, caller Caller, in Lo
 		return u, a, place, err
 	}
 	if place == nil {
-		_, known := s.knownDevice(now, account, caller.Devices)
-		if err := reserve(known); err != nil {
+		m := s.knownDevice(now, account, caller.Devices)
+		if err := reserve(m.known); err != nil {
 			return u, a, nil, err
 		}
 	}
@@ -170,20 +170,22 @@ func (s *Service) holdBack(ctx context.Context, begun, step time.Duration, err e
 }
 
 // advance decides what comes after a proof: the only place that does, whatever
-// the way in. Today one factor is enough; a second one will be asked for here, and
-// nowhere else.
+// the way in: a session, or a challenge where a second factor is outstanding.
 func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember bool) (t Token, err error) {
 	now := s.now()
 	i, generation := issued{}, s.live.now()
-	var held error
+	var held *Error
 	err = s.tx(ctx, func(tx *db.Tx) error {
 		u, methods, err := s.use(ctx, tx, now, p)
 		if err != nil {
 			return err
 		}
 		caller.UserID = p.userID
-		if held = s.mayLogIn(u); held != nil { // the proof was right, and stays used
-			return record(ctx, tx, now, caller, loginFailed, event.Failure, p.userID, map[string]string{"code": outcome(held)})
+		if held, err = s.holds(ctx, tx, now, u, methods, p, remember); err != nil {
+			return err
+		}
+		if held != nil { // the proof was right, and stays used
+			return record(ctx, tx, now, caller, loginHeld, event.Failure, p.userID, map[string]string{"code": outcome(held)})
 		}
 		if i, err = s.issue(ctx, tx, now, caller, u, methods, remember); err != nil {
 			return err
@@ -196,7 +198,7 @@ func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember 
 	if errors.Is(err, errTokenInvalid) { // the password or the account changed under our hands
 		err = refuse(Unauthenticated, CodeInvalidCredentials)
 	}
-	if err == nil {
+	if err == nil && held != nil {
 		err = held
 	}
 	if err != nil {
@@ -204,20 +206,23 @@ func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember 
 	}
 	i.generation = generation
 	s.keep(&i)
-	device := p.attempt.device
-	if !p.attempt.known {
-		device = secret.NewUUID()
+	m := p.attempt.mark
+	if !m.known {
+		m.device = secret.NewUUID()
 	}
-	i.token.Device = s.newDevice(now, p.userID, device)
+	if p.trust && s.policy.TrustDevices > 0 {
+		m.trusted = now
+	}
+	i.token.Device = s.newDevice(now, p.userID, m)
 	return i.token, nil
 }
 
-// mayLogIn holds the account against what every login needs.
-func (s *Service) mayLogIn(u userRow) error {
+// holds tells what keeps a proof from being a session: nil, or the refusal.
+func (s *Service) holds(ctx context.Context, tx *db.Tx, now time.Time, u userRow, by Methods, p proof, remember bool) (*Error, error) {
 	if s.policy.RequireVerified && u.emailVerifiedAt.IsZero() && u.contactVerifiedAt.IsZero() {
-		return refuse(Forbidden, CodeVerificationRequired)
+		return refuse(Forbidden, CodeVerificationRequired), nil
 	}
-	return nil
+	return s.next(ctx, tx, now, u, by, p, remember)
 }
 
 // noticeSignIn tells the owner of a sign-in from a device that the account does

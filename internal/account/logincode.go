@@ -92,7 +92,7 @@ func (s *Service) loginWithCode(ctx context.Context, caller Caller, in CodeLogin
 	if err := c.find(ctx, s.now()); err != nil {
 		return Token{}, err
 	}
-	return s.advance(ctx, caller, proof{userID: c.holder, claim: &c, attempt: c.attempt}, in.RememberMe)
+	return s.advance(ctx, caller, proof{userID: c.holder, check: c.useToLogIn, attempt: c.attempt}, in.RememberMe)
 }
 
 // CodeOfLink gives the code that belongs to the link of a login, for a browser

@@ -18,6 +18,7 @@ type Metrics struct {
 	throttled     *prometheus.CounterVec
 	requests      *prometheus.CounterVec
 	verified      *prometheus.CounterVec
+	factors       *prometheus.CounterVec
 	lookups       prometheus.Counter
 	all           []prometheus.Collector
 }
@@ -33,11 +34,12 @@ func newMetrics(h *secret.Hasher) *Metrics {
 	}
 	m.requests = counter("message_requests_total", "Messages that were asked for without a token, by what for.", "purpose")
 	m.verified = counter("single_use_total", "Links and codes brought back, by what for and by outcome.", "purpose", "outcome")
+	m.factors = counter("second_factors_total", "Second factors that were tried, by outcome.", "outcome")
 	m.lookups = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "propusk", Name: "session_lookups_total", Help: "Tokens that the database was asked for, because memory was not sure.",
 	})
 	m.all = []prometheus.Collector{
-		m.logins, m.registrations, m.throttled, m.requests, m.verified, m.lookups,
+		m.logins, m.registrations, m.throttled, m.requests, m.verified, m.factors, m.lookups,
 		newHashing(h),
 	}
 	return m

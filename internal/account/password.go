@@ -156,27 +156,41 @@ func overloaded(err error) error {
 // [Service.use] makes it count, in the transaction of what it is for: only if
 // neither it nor the account has changed meanwhile.
 type proof struct {
-	userID  string
-	phc     string
-	claim   *claim // nil: a password
-	first   bool   // nobody has proven anything of this account before
+	userID string
+	phc    string
+	// check makes another proof than a password count, and tells what it is; nil: a
+	// password. It runs in the transaction, which has locked the user.
+	check   func(ctx context.Context, tx *db.Tx, now time.Time, u userRow) (Methods, error)
+	first   bool // nobody has proven anything of this account before
 	attempt attempt
+	trust   bool // the device need not be asked for a second factor for a while
 }
 
 func (s *Service) use(ctx context.Context, tx *db.Tx, now time.Time, p proof) (u userRow, by Methods, err error) {
 	if u, err = queryUser(ctx, tx, proveUser, p.userID, db.Micros(now)); err != nil {
 		return u, 0, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
-	if !u.disabledAt.IsZero() || p.claim == nil && (u.passwordHash != p.phc || p.phc == "") {
+	if !u.disabledAt.IsZero() || p.check == nil && (u.passwordHash != p.phc || p.phc == "") {
 		return u, 0, refuse(Unauthenticated, CodeTokenInvalid)
 	}
 	by = ByPassword
-	if p.claim != nil {
-		if by, err = p.claim.useToLogIn(ctx, tx, now, u); err != nil {
+	if p.check != nil {
+		if by, err = p.check(ctx, tx, now, u); err != nil {
 			return u, 0, err
 		}
 	}
+	if s.trusts(now, u, p.attempt.mark) {
+		by |= ByTrustedDevice
+	}
 	return u, by, s.giveBack(ctx, tx, now, p.attempt.clears)
+}
+
+// trusts tells whether a device need not be asked for a second factor: it was
+// used there not long ago, and neither the password nor the factors have changed
+// since.
+func (s *Service) trusts(now time.Time, u userRow, m mark) bool {
+	return m.known && !m.trusted.IsZero() && now.Before(m.trusted.Add(s.policy.TrustDevices)) &&
+		m.trusted.After(u.factorsChangedAt) && m.trusted.After(u.passwordChangedAt)
 }
 
 // prove checks the password of the caller's own account. It counts against the
@@ -234,6 +248,11 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, in Password
 	broken.add("new_password", s.checkPassword(in.New, ownWordsOf(u.Email, u.Username, u.ContactNumber)))
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {
 		return Token{}, err
+	}
+	if u.factors.any() { // then the password alone is not enough
+		if err := s.fresh(caller, u, s.now()); err != nil {
+			return Token{}, err
+		}
 	}
 	proof, err := s.prove(ctx, caller, in.Current, "current_password")
 	if err != nil {

@@ -43,7 +43,7 @@ func (s *Service) IssueRecovery(ctx context.Context, caller Caller, userID strin
 		return token, "", expires, err
 	}
 	now := s.now()
-	if err := needsProof(caller, now); err != nil {
+	if err := s.freshCaller(ctx, s.db, caller, now); err != nil {
 		return token, "", expires, err
 	}
 	err = s.tx(ctx, func(tx *db.Tx) error {
@@ -152,7 +152,12 @@ func (s *Service) recover(ctx context.Context, tx *db.Tx, now time.Time, caller 
 
 // takeBack gives an account to the owner of its address, which nobody had proven.
 func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow) error {
-	if _, err := tx.Exec(ctx, dropPhone, u.ID); err != nil {
+	for _, sql := range []string{dropPhone, deleteTOTP, deletePasskeys, deleteRecoveryCodes} {
+		if _, err := tx.Exec(ctx, sql, u.ID); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, recountFactors, u.ID, db.Micros(now)); err != nil {
 		return err
 	}
 	return s.proveEmail(ctx, tx, now, caller, u, u.Email)

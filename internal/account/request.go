@@ -205,8 +205,8 @@ func (s *Service) mayWrite(ctx context.Context, tx *db.Tx, now time.Time, u user
 		marks[i] = secret.NewText(m)
 	}
 	device := ""
-	if id, known := s.knownDevice(now, u.ID, marks); known {
-		device = id.String()
+	if m := s.knownDevice(now, u.ID, marks); m.known {
+		device = m.device.String()
 	}
 	ok, err := s.takeMessage(ctx, tx, now, string(r.Purpose), address, device)
 	if err == nil && !ok {

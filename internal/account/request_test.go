@@ -281,13 +281,27 @@ func TestLinksAndRecipientsAreOursAndNotTheRequests(t *testing.T) {
 			func(r *http.Request) { r.Host = "evil.example" },
 			func(r *http.Request) { r.Host = "evil.example:443"; r.Header.Set("X-Forwarded-Host", "evil.example") },
 			func(r *http.Request) { r.Header["X-Forwarded-Host"] = []string{"evil.example", "evil2.example"} },
-			func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "evil"); r.Header.Set("X-Forwarded-Scheme", "evil") },
+			func(r *http.Request) {
+				r.Header.Set("X-Forwarded-Proto", "evil")
+				r.Header.Set("X-Forwarded-Scheme", "evil")
+			},
 			func(r *http.Request) { r.Header.Set("Forwarded", `for=192.0.2.1;host="evil.example";proto=http`) },
 			func(r *http.Request) { r.Header.Set("Referer", "https://evil.example/") },
-			func(r *http.Request) { r.Header.Set("X-Forwarded-Server", "evil.example"); r.Header.Set("X-Forwarded-Prefix", "/evil") },
-			func(r *http.Request) { r.Header.Set("X-Original-URL", "https://evil.example/"); r.Header.Set("X-Rewrite-URL", "https://evil.example/") },
-			func(r *http.Request) { r.Header.Set("X-HTTP-Host-Override", "evil.example"); r.Header.Set("X-Host", "evil.example") },
-			func(r *http.Request) { r.URL.RawQuery = "redirect_uri=https://evil.example&host=evil.example&email=evil@evil.example" },
+			func(r *http.Request) {
+				r.Header.Set("X-Forwarded-Server", "evil.example")
+				r.Header.Set("X-Forwarded-Prefix", "/evil")
+			},
+			func(r *http.Request) {
+				r.Header.Set("X-Original-URL", "https://evil.example/")
+				r.Header.Set("X-Rewrite-URL", "https://evil.example/")
+			},
+			func(r *http.Request) {
+				r.Header.Set("X-HTTP-Host-Override", "evil.example")
+				r.Header.Set("X-Host", "evil.example")
+			},
+			func(r *http.Request) {
+				r.URL.RawQuery = "redirect_uri=https://evil.example&host=evil.example&email=evil@evil.example"
+			},
 			func(r *http.Request) { r.Header.Set("Accept-Language", "https://evil.example") },
 			func(r *http.Request) { r.Header.Set("User-Agent", "Mozilla/5.0 (https://evil.example) evil.example/1") },
 		}

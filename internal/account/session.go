@@ -3,8 +3,10 @@ package account
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"propusk/internal/db"
@@ -29,6 +31,7 @@ type Session struct {
 	Remembered      bool
 	CreatedAt       time.Time
 	AuthenticatedAt time.Time // the last proof of identity
+	StrongAt        time.Time // the last with a second factor; zero: there was none
 	LastSeenAt      time.Time // to within a minute
 	ExpiresAt       time.Time
 	IdleExpiresAt   time.Time // zero where there is no idle limit
@@ -57,15 +60,21 @@ func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Ca
 	if remember {
 		lifetime = s.policy.TokenLifetimeRemembered
 	}
+	us, strong := db.Micros(now), int64(0)
+	if by.Strong() {
+		strong = us
+		if most := s.policy.SecondFactorLifetime; most > 0 {
+			lifetime = min(lifetime, most)
+		}
+	}
 	t := Token{Token: secret.NewSessionToken(), UserID: u.ID, ExpiresAt: now.Add(lifetime), Lifetime: lifetime}
 	i := issued{token: t, id: secret.NewID()}
-	us := db.Micros(now)
 	hash := secret.HashOf(t.Token.Reveal())
-	_, err := tx.Exec(ctx, insertSession, hash[:], i.id, u.ID, btoi(remember), us, us, us, db.Micros(t.ExpiresAt), caller.ip(), caller.UserAgent, int64(by))
+	_, err := tx.Exec(ctx, insertSession, hash[:], i.id, u.ID, btoi(remember), us, us, us, db.Micros(t.ExpiresAt), caller.ip(), caller.UserAgent, int64(by), strong)
 	if err != nil {
 		return i, err
 	}
-	if i.entry, err = s.newEntry(hash, i.id, u.ID, u.Role, remember, us, us, us, db.Micros(t.ExpiresAt), int64(by)); err != nil {
+	if i.entry, err = s.newEntry(hash, i.id, u.ID, u.Role, remember, us, us, us, db.Micros(t.ExpiresAt), int64(by), strong); err != nil {
 		return i, err
 	}
 	i.ended, err = tx.Exec(ctx, deleteOldest, u.ID, maxSessions)
@@ -81,14 +90,21 @@ func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, call
 	i := issued{token: Token{Token: secret.NewSessionToken(), UserID: caller.UserID}, id: caller.SessionID}
 	us := db.Micros(now)
 	hash := secret.HashOf(i.token.Token.Reveal())
-	var remembered, created, expires, methods int64
-	err := tx.QueryRow(ctx, replaceToken, []any{hash[:], us, caller.tokenHash[:], int64(by)}, &remembered, &created, &expires, &methods)
+	var remembered, created, expires, methods, strong int64
+	proved, latest := int64(0), int64(math.MaxInt64)
+	if by&secondFactors != 0 { // together with what the session was begun with, it makes two
+		proved = us
+		if most := s.policy.SecondFactorLifetime; most > 0 {
+			latest = us + most.Microseconds()
+		}
+	}
+	err := tx.QueryRow(ctx, replaceToken, []any{hash[:], us, caller.tokenHash[:], int64(by), proved, latest}, &remembered, &created, &expires, &methods, &strong)
 	if err != nil {
 		return i, notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
 	}
 	i.token.ExpiresAt = db.Time(expires)
 	i.token.Lifetime = i.token.ExpiresAt.Sub(now)
-	i.entry, err = s.newEntry(hash, i.id, caller.UserID, role, remembered != 0, created, us, us, expires, methods)
+	i.entry, err = s.newEntry(hash, i.id, caller.UserID, role, remembered != 0, created, us, us, expires, methods, strong)
 	return i, err
 }
 
@@ -121,7 +137,7 @@ func (s *Service) Authenticate(ctx context.Context, token secret.Text, caller Ca
 	se := s.session(&e)
 	caller.Kind = User
 	caller.UserID, caller.Role, caller.SessionID = se.UserID, se.Role, se.ID
-	caller.AuthenticatedAt, caller.tokenHash = se.AuthenticatedAt, hash
+	caller.AuthenticatedAt, caller.StrongAt, caller.tokenHash = se.AuthenticatedAt, se.StrongAt, hash
 	return caller, se, nil
 }
 
@@ -130,6 +146,7 @@ func (s *Service) Authenticate(ctx context.Context, token secret.Text, caller Ca
 type Pass struct {
 	Role                                         string
 	Methods                                      Methods
+	Strong                                       int64 // the last proof with a second factor; 0: there was none
 	Created, Authenticated, Expires, IdleExpires int64 // microseconds since 1970; IdleExpires is 0 where there is no idle limit
 
 	session, user secret.UUID
@@ -154,10 +171,10 @@ func (s *Service) Peek(token secret.Text) (p Pass, ok bool) {
 		return p, false
 	}
 	p = Pass{
-		Role: s.live.table.roles.name(e.role), Methods: e.methods, Created: e.created, Authenticated: e.authenticated, Expires: e.expires,
+		Role: s.live.table.roles.name(e.role), Methods: e.methods, Strong: e.strong, Created: e.created, Authenticated: e.authenticated, Expires: e.expires,
 		session: e.id, user: e.user,
 	}
-	if idle := s.policy.TokenIdle; idle > 0 {
+	if idle := s.policy.idleOf(&e); idle > 0 {
 		p.IdleExpires = e.seen + idle.Microseconds()
 	}
 	return p, true
@@ -317,7 +334,7 @@ func (s *Service) SessionsOf(ctx context.Context, caller Caller, userID string) 
 			return err
 		}
 		s.live.table.use(&e.hash, func(in *liveEntry) { e.seen = max(e.seen, in.seen) }) // memory knows better
-		if e.valid(db.Micros(now), s.policy.TokenIdle) {
+		if e.valid(db.Micros(now), s.policy.idleOf(&e)) {
 			se := s.session(&e)
 			se.IP, se.UserAgent = ip, userAgent
 			out = append(out, se)
@@ -328,31 +345,59 @@ func (s *Service) SessionsOf(ctx context.Context, caller Caller, userID string) 
 	return out, err
 }
 
-// Reauthenticate takes the caller's password as a new proof of identity, and
-// gives the session a new token.
-func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password secret.Text) (Token, error) {
+// ProofAgain is one proof of identity more, of one kind.
+type ProofAgain struct {
+	Password secret.Text
+	Code     secret.Text // of an authenticator app, or a recovery code
+	Passkey  []byte      // the answer of a passkey, in JSON
+}
+
+func (in ProofAgain) check(s *Service) error {
+	broken := faults{}
+	given := 0
+	for _, yes := range []bool{in.Password.Reveal() != "", in.Code.Reveal() != "", in.Passkey != nil} {
+		given += int(btoi(yes))
+	}
+	switch {
+	case given == 0:
+		broken.add("password", &Fault{Code: CodeRequired})
+	case given > 1:
+		broken.add("password", &Fault{Code: CodeOneProof})
+	case in.Password.Reveal() != "":
+		broken.add("password", s.checkSubmitted(in.Password))
+	case in.Code.Reveal() != "" && !isCode(in.Code) && canonicalRecoveryCode(in.Code) == "":
+		broken.add("code", &Fault{Code: CodeFactorCodeInvalid})
+	}
+	return broken.err(Invalid, CodeInvalidFields)
+}
+
+// Reauthenticate takes the caller's password, or one of his second factors, as a
+// new proof of identity, and gives the session a new token. What asks for a second
+// factor is not content with a password.
+func (s *Service) Reauthenticate(ctx context.Context, caller Caller, in ProofAgain) (Token, error) {
 	if caller.Kind != User {
 		return Token{}, refuse(Unauthenticated, CodeTokenRequired)
 	}
-	if fault := s.checkSubmitted(password); fault != nil {
-		return Token{}, &Error{Kind: Invalid, Fault: Fault{Code: CodeInvalidFields}, Fields: map[string]Fault{"password": *fault}}
-	}
-	proof, err := s.prove(ctx, caller, password, "password")
-	if err != nil {
+	if err := in.check(s); err != nil {
 		return Token{}, err
 	}
 	now := s.now()
+	p, err := s.proveAgain(ctx, now, caller, in)
+	if err != nil {
+		return Token{}, err
+	}
 	i, generation := issued{}, s.live.now()
 	err = s.revoke(caller.UserID, func() error {
-		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			u, by, err := s.use(ctx, tx, now, proof)
+		return s.tx(ctx, func(tx *db.Tx) error {
+			u, by, err := s.use(ctx, tx, now, p)
 			if err != nil {
 				return err
 			}
-			if err := s.authorize(ctx, tx, now, caller, proveAgain, caller.UserID, map[string]string{"session_id": caller.SessionID}); err != nil {
+			about := map[string]string{"session_id": caller.SessionID, "by": strings.Join(by.Names(), " ")}
+			if err := s.authorize(ctx, tx, now, caller, proveAgain, caller.UserID, about); err != nil {
 				return err
 			}
-			if i, err = s.renewToken(ctx, tx, now, caller, u.Role, by); err != nil {
+			if i, err = s.renewToken(ctx, tx, now, caller, u.Role, by&^ByTrustedDevice); err != nil {
 				return err
 			}
 			_, err = announce(ctx, tx, now, caller.UserID)
@@ -360,32 +405,48 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, password se
 		})
 	})
 	if err != nil {
-		return Token{}, err
+		return Token{}, s.noteWrongCode(ctx, now, caller, caller.UserID, err)
 	}
 	i.generation = generation
 	s.keep(&i)
 	return i.token, nil
 }
 
+func (s *Service) proveAgain(ctx context.Context, now time.Time, caller Caller, in ProofAgain) (proof, error) {
+	if in.Password.Reveal() != "" {
+		return s.prove(ctx, caller, in.Password, "password")
+	}
+	a, err := s.takeFactorTry(ctx, now, caller, caller.UserID)
+	if err != nil {
+		return proof{}, err
+	}
+	return proof{userID: caller.UserID, attempt: a, check: func(ctx context.Context, tx *db.Tx, now time.Time, u userRow) (Methods, error) {
+		if a.closed {
+			return 0, errWrongCode
+		}
+		return s.useFactor(ctx, tx, now, u, SecondFactor{Code: in.Code, Passkey: in.Passkey})
+	}}, nil
+}
+
 // scanSession reads a row of [sessionColumns], with more columns behind them.
 func (s *Service) scanSession(scan func(...any) error, more ...any) (liveEntry, error) {
 	var hash []byte
 	var id, user, role string
-	var remembered, created, authenticated, seen, expires, methods int64
-	err := scan(append([]any{&hash, &id, &user, &role, &remembered, &created, &authenticated, &seen, &expires, &methods}, more...)...)
+	var remembered, created, authenticated, seen, expires, methods, strong int64
+	err := scan(append([]any{&hash, &id, &user, &role, &remembered, &created, &authenticated, &seen, &expires, &methods, &strong}, more...)...)
 	if err != nil {
 		return liveEntry{}, err
 	}
 	if len(hash) != len(secret.Hash{}) {
 		return liveEntry{}, errors.New("stored token hash has another length")
 	}
-	return s.newEntry(secret.Hash(hash), id, user, role, remembered != 0, created, authenticated, seen, expires, methods)
+	return s.newEntry(secret.Hash(hash), id, user, role, remembered != 0, created, authenticated, seen, expires, methods, strong)
 }
 
-func (s *Service) newEntry(hash secret.Hash, id, user, role string, remembered bool, created, authenticated, seen, expires, methods int64) (liveEntry, error) {
+func (s *Service) newEntry(hash secret.Hash, id, user, role string, remembered bool, created, authenticated, seen, expires, methods, strong int64) (liveEntry, error) {
 	e := liveEntry{
 		hash: hash, role: s.live.table.roles.of(role), remembered: remembered, methods: Methods(methods), //nolint:gosec // we wrote it
-		created: created, authenticated: authenticated, seen: seen, written: seen, expires: expires,
+		created: created, authenticated: authenticated, seen: seen, written: seen, expires: expires, strong: strong,
 	}
 	var ok, ok2 bool
 	e.id, ok = secret.ParseUUID(id)

@@ -1,15 +1,16 @@
 package account
 
 const insertSession = `
-INSERT INTO sessions (token_hash, id, user_id, remembered, created_at, authenticated_at, last_seen_at, expires_at, ip, user_agent, methods)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+INSERT INTO sessions (token_hash, id, user_id, remembered, created_at, authenticated_at, last_seen_at, expires_at, ip, user_agent, methods, strong_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
 const replaceToken = `
-UPDATE sessions SET token_hash = $1, authenticated_at = $2, last_seen_at = $2, methods = methods | $4
-WHERE token_hash = $3 AND expires_at > $2 RETURNING remembered, created_at, expires_at, methods`
+UPDATE sessions SET token_hash = $1, authenticated_at = $2, last_seen_at = $2, methods = methods | $4,
+strong_at = CASE WHEN strong_at < $5 THEN $5 ELSE strong_at END, expires_at = CASE WHEN expires_at > $6 THEN $6 ELSE expires_at END
+WHERE token_hash = $3 AND expires_at > $2 RETURNING remembered, created_at, expires_at, methods, strong_at`
 
 const sessionColumns = `
-s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at, s.methods`
+s.token_hash, s.id, s.user_id, u.user_role, s.remembered, s.created_at, s.authenticated_at, s.last_seen_at, s.expires_at, s.methods, s.strong_at`
 
 // A disabled user has no live session, whatever rows there are.
 const selectSession = `
@@ -38,6 +39,10 @@ const deleteSessionsOf = `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`
 const deleteOldest = `
 DELETE FROM sessions WHERE token_hash IN
 (SELECT token_hash FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1000 OFFSET $2)`
+
+// The same for those with a second factor, which have a limit of their own.
+const purgeIdleStrong = `
+DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE last_seen_at <= $1 AND strong_at > 0 LIMIT $2)`
 
 const updateLastSeen = `UPDATE sessions SET last_seen_at = $1 WHERE token_hash = $2 AND last_seen_at < $1`
 

@@ -89,8 +89,7 @@ const (
 // and for whom it is.
 type attempt struct {
 	account string // the user's id, or the canonical form of a name that nobody has
-	device  secret.UUID
-	known   bool // the device is one from which the account was logged in to
+	mark
 	// closed: too many failures in a row, whoever it was. The password is not
 	// looked at any more, except from a known device, and the answer is that of a
 	// wrong one.
@@ -119,8 +118,7 @@ func (s *Service) accountBudget(account string) budget {
 // do, its owner gets in. After [Policy.AttemptsLimit] failures in a row it is a
 // stranger like all others.
 func (s *Service) attempt(ctx context.Context, now time.Time, caller Caller, account string, exists bool) (attempt, error) {
-	a := attempt{account: account}
-	a.device, a.known = s.knownDevice(now, account, caller.Devices)
+	a := attempt{account: account, mark: s.knownDevice(now, account, caller.Devices)}
 	if a.known {
 		spent, err := s.takeAsDevice(ctx, now, &a, exists)
 		if err != nil || !spent {
@@ -334,8 +332,10 @@ func (s *Service) clear(ctx context.Context, tx *db.Tx, b budget) error {
 // at codes, for whoever has set a new one, or on an operator's word.
 func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
 	all := []budget{s.accountBudget(userID), s.passwordBudget(userID, true)}
-	for _, who := range []string{"", codesOfDevices, codesOfSessions} { // the tries of these ten minutes stay spent
-		all = append(all, s.newBudget(ceiling, scopeCodes, userID+who, s.policy.AttemptsLimit, 0))
+	for _, sort := range []string{codesSent, codesOfFactors} { // the tries of these ten minutes stay spent
+		for _, who := range []string{"", codesOfDevices, codesOfSessions} {
+			all = append(all, s.newBudget(ceiling, scopeCodes, sort+userID+who, s.policy.AttemptsLimit, 0))
+		}
 	}
 	for _, b := range all {
 		if err := s.clear(ctx, tx, b); err != nil {
@@ -345,8 +345,10 @@ func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
 	return nil
 }
 
-// Who tries codes of an account, beside strangers.
+// Which codes are tried, and who tries those of an account, beside strangers.
 const (
+	codesSent       = "sent "
+	codesOfFactors  = "factor "
 	codesOfDevices  = " devices"
 	codesOfSessions = " sessions"
 )
@@ -375,14 +377,18 @@ func (s *Service) ResetLimits(ctx context.Context, caller Caller) error {
 // devices share that limit: whoever could once log in can have made as many of
 // them as he liked, and a million codes would soon be tried.
 func (s *Service) takeTry(ctx context.Context, now time.Time, caller Caller, account string, exists bool) (attempt, error) {
-	a := attempt{account: account}
-	a.device, a.known = s.knownDevice(now, account, caller.Devices)
-	name, everybody := account, account
+	return s.takeTryAt(ctx, now, caller, account, codesSent, exists)
+}
+
+// takeTryAt is the same for codes of one sort.
+func (s *Service) takeTryAt(ctx context.Context, now time.Time, caller Caller, account, sort string, exists bool) (attempt, error) {
+	a := attempt{account: account, mark: s.knownDevice(now, account, caller.Devices)}
+	name, everybody := sort+account, sort+account
 	switch {
 	case a.known:
-		name, everybody = account+" "+a.device.String(), account+codesOfDevices
+		name, everybody = name+" "+a.device.String(), everybody+codesOfDevices
 	case caller.Kind == User && caller.UserID == account:
-		name, everybody = account+codesOfSessions, account+codesOfSessions
+		name, everybody = name+codesOfSessions, everybody+codesOfSessions
 	}
 	all := s.newBudget(ceiling, scopeCodes, everybody, s.policy.AttemptsLimit, 0)
 	all.lasting = exists

@@ -28,14 +28,17 @@ import (
 type purpose string
 
 const (
-	forVerifyEmail purpose = "verify_email"
-	forChangeEmail purpose = "change_email"      // sent to the new address
-	forUndoEmail   purpose = "undo_email_change" // sent to the old one
-	forVerifyPhone purpose = "verify_phone"
-	forRecovery    purpose = "recover"
-	forIssued      purpose = "recover_issued" // recovery, on an administrator's word
-	forLogin       purpose = "login"
-	forRegister    purpose = "register" // the holder is the user that is to be
+	forVerifyEmail   purpose = "verify_email"
+	forChangeEmail   purpose = "change_email"      // sent to the new address
+	forUndoEmail     purpose = "undo_email_change" // sent to the old one
+	forVerifyPhone   purpose = "verify_phone"
+	forRecovery      purpose = "recover"
+	forIssued        purpose = "recover_issued" // recovery, on an administrator's word
+	forLogin         purpose = "login"
+	forSecondFactor  purpose = "second_factor" // a login that needs another factor
+	forPasskeyFactor purpose = "passkey_factor"
+	forPasskeyEnrol  purpose = "passkey_enrol" // in the middle of a login
+	forRegister      purpose = "register"      // the holder is the user that is to be
 )
 
 // How long tokens live from the moment in which they were sent.
@@ -66,11 +69,12 @@ var tokenKinds = map[purpose]tokenKind{
 	forChangeEmail: {lifetime: verifyLifetime, codeLifetime: verifyLifetime},
 	// Whoever has taken the account over could otherwise change the address twice.
 	// And while no mail can be sent, that must not wait in vain.
-	forUndoEmail:   {lifetime: undoLifetime, several: true, sentWithin: undoLifetime},
-	forVerifyPhone: {lifetime: phoneLifetime, codeLifetime: codeLifetime},
-	forRecovery:    {lifetime: recoverLifetime, codeLifetime: recoverLifetime},
-	forIssued:      {lifetime: issuedLifetime},
-	forLogin:       {lifetime: loginLifetime, codeLifetime: loginLifetime},
+	forUndoEmail:    {lifetime: undoLifetime, several: true, sentWithin: undoLifetime},
+	forVerifyPhone:  {lifetime: phoneLifetime, codeLifetime: codeLifetime},
+	forRecovery:     {lifetime: recoverLifetime, codeLifetime: recoverLifetime},
+	forIssued:       {lifetime: issuedLifetime},
+	forLogin:        {lifetime: loginLifetime, codeLifetime: loginLifetime},
+	forSecondFactor: {lifetime: challengeLifetime, several: true},
 	// Two who want the same address must not disturb each other.
 	forRegister: {lifetime: registrationLifetime, codeLifetime: registrationLifetime, several: true},
 }

@@ -138,7 +138,7 @@ func (s *trailScript) sessions(t *testing.T, c *apptest.Client, p *apptest.Perso
 		got := p.Do(t, "POST", "/auth/reauthenticate", map[string]any{"password": p.Password}).Want(t, 200)
 		p.Client = c.As(got.Text("token"))
 		return got
-	}, "session.renewed success user:anna → anna session_id=ID")
+	}, "session.renewed success user:anna → anna by=pwd,session_id=ID")
 	s.expect(t, "wrong proof", call(p.Client, 403, "POST", "/auth/reauthenticate", map[string]any{"password": wrongPassword}), "user.proof_failed failure user:anna → anna")
 	s.expect(t, "no proof", call(p.Client, 422, "POST", "/auth/reauthenticate", map[string]any{"password": ""}))
 }

@@ -126,7 +126,7 @@ func (s *Service) tryChange(ctx context.Context, caller Caller, id string, w *us
 		return err
 	}
 	if w.Password.Set || !sameMailbox(p.email.address, u.Email) || p.phone != u.ContactNumber {
-		if err := s.proveForChange(ctx, caller, w); err != nil {
+		if err := s.proveForChange(ctx, caller, u, w); err != nil {
 			return err
 		}
 	}
@@ -167,12 +167,14 @@ func (s *Service) checkChange(u userRow, w *userWrite) (profile, error) {
 
 // proveForChange: a password, an address or a number, by each of which one can log
 // in, changes only for somebody who proved himself lately, or does so now.
-func (s *Service) proveForChange(ctx context.Context, caller Caller, w *userWrite) error {
+func (s *Service) proveForChange(ctx context.Context, caller Caller, u userRow, w *userWrite) error {
 	if caller.Kind != User || w.proof != nil {
 		return nil
 	}
-	if !w.CurrentPassword.Set {
-		return needsProof(caller, s.now())
+	if !w.CurrentPassword.Set || u.factors.any() {
+		if err := s.fresh(caller, u, s.now()); err != nil || !w.CurrentPassword.Set {
+			return err
+		}
 	}
 	proof, err := s.prove(ctx, caller, w.CurrentPassword.Value, "current_password")
 	if err == nil {
@@ -301,7 +303,7 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 		return err
 	}
 	now := s.now()
-	if err := needsProof(caller, now); err != nil {
+	if err := s.freshCaller(ctx, s.db, caller, now); err != nil {
 		return err
 	}
 	return s.revoke(id, func() error {
@@ -319,7 +321,7 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 			if err := s.forgive(ctx, tx, id); err != nil {
 				return err
 			}
-			for _, sql := range []string{deleteEmailChange, deleteIdempotencyOf} {
+			for _, sql := range []string{deleteEmailChange, deleteIdempotencyOf, deleteTOTP, deleteRecoveryCodes, deletePasskeys} {
 				if _, err := tx.Exec(ctx, sql, id); err != nil {
 					return err
 				}

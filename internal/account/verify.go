@@ -410,7 +410,7 @@ func (c *claim) refuse(ctx context.Context, now time.Time, userID string) error 
 	if err != nil {
 		return err
 	}
-	return refuse(Unauthenticated, CodeWrongCode)
+	return wrongCode(c.caller)
 }
 
 // use locks the user and uses the token up.

@@ -56,10 +56,11 @@ var codes = map[account.Code]account.Words{ //nolint:gochecknoglobals // a const
 
 // failure is an error that the face itself answers with.
 type failure struct {
-	status int
-	fault  account.Fault
-	fields map[string]account.Fault
-	retry  int // seconds; 0 for none
+	status     int
+	fault      account.Fault
+	fields     map[string]account.Fault
+	retry      int // seconds; 0 for none
+	unfinished Unfinished
 }
 
 func (f *failure) Error() string { return string(f.fault.Code) }
@@ -99,12 +100,23 @@ func failureOf(err error) *failure {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &e):
-		return &failure{status: statusOf[e.Kind], fault: e.Fault, fields: e.Fields, retry: int(math.Ceil(e.RetryAfter.Seconds()))}
+		return &failure{status: statusOf[e.Kind], fault: e.Fault, fields: e.Fields, retry: int(math.Ceil(e.RetryAfter.Seconds())), unfinished: unfinished(e)}
 	case account.Unavailable(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return errUnavailable
 	default:
 		return errInternal
 	}
+}
+
+func unfinished(e *account.Error) (u Unfinished) {
+	kinds := e.Factors
+	if e.Challenge != nil {
+		u.Challenge, kinds = &secret{e.Challenge.Token}, e.Challenge.Factors
+	}
+	for _, k := range kinds {
+		u.Factors = append(u.Factors, string(k))
+	}
+	return u
 }
 
 // WriteError answers with err, in the caller's language and form.
@@ -149,7 +161,7 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	case f.status >= 500:
 		answer = errorEnvelope{Status: "error", Code: f.fault.Code, Message: text(f.fault, lang), Data: errorData{RequestID: requestID}}
 	default:
-		answer = failEnvelope{Status: "fail", Data: failData{Code: f.fault.Code, Message: text(f.fault, lang), Fields: f.texts(lang)}}
+		answer = failEnvelope{Status: "fail", Data: failData{Code: f.fault.Code, Message: text(f.fault, lang), Fields: f.texts(lang), Unfinished: f.unfinished}}
 	}
 	b, err := json.Marshal(answer, json.Deterministic(true))
 	if err != nil {
@@ -192,7 +204,7 @@ func (f *failure) texts(lang string) map[string]fieldFault {
 func (f *failure) problem(lang, requestID string) problem {
 	return problem{
 		Type: "urn:propusk:error:" + string(f.fault.Code), Title: http.StatusText(f.status), Status: f.status,
-		Detail: text(f.fault, lang), Code: f.fault.Code, Fields: f.texts(lang), RequestID: requestID,
+		Detail: text(f.fault, lang), Code: f.fault.Code, Fields: f.texts(lang), RequestID: requestID, Unfinished: f.unfinished,
 	}
 }
 

@@ -29,6 +29,7 @@ type introspection struct {
 	Expires   int64    `json:"exp,omitempty,omitzero" doc:"Seconds since 1970; the idle limit too." example:"1734353326"`
 	AuthTime  int64    `json:"auth_time,omitempty,omitzero" doc:"When its owner last proved himself." example:"1734266926"`
 	AMR       []string `json:"amr,omitempty,omitzero" nullable:"false" doc:"How he did (RFC 8176)." example:"[\"pwd\"]"`
+	ACR       string   `json:"acr,omitempty,omitzero" doc:"How strong that is: aal2 is two factors." example:"aal1"`
 	Issuer    string   `json:"iss,omitempty,omitzero" doc:"This service, where its public URL is known." example:"https://id.example.com"`
 }
 
@@ -47,7 +48,7 @@ func (a *API) introspect(r *request) (reply, error) {
 	}
 	return reply{data: introspection{
 		Active: true, TokenType: "Bearer", Subject: s.UserID, SessionID: s.ID, UserRole: s.Role, IssuedAt: s.CreatedAt.Unix(),
-		Expires: expires.Unix(), AuthTime: s.AuthenticatedAt.Unix(), AMR: s.Methods.Names(), Issuer: a.publicURL,
+		Expires: expires.Unix(), AuthTime: s.AuthenticatedAt.Unix(), AMR: s.Methods.Names(), ACR: s.Methods.Level(), Issuer: a.publicURL,
 	}}, nil
 }
 

@@ -30,10 +30,16 @@ func (a *API) AppendSession(b []byte, r *http.Request) ([]byte, bool) {
 	b = append(b, p.Role...)
 	b = append(b, `","amr":`...)
 	b = append(b, a.methods[p.Methods]...)
-	b = append(b, `,"created":"`...)
+	b = append(b, `,"acr":"`...)
+	b = append(b, p.Methods.Level()...)
+	b = append(b, `","created":"`...)
 	b = a.appendTime(b, p.Created)
 	b = append(b, `","authenticated_at":"`...)
 	b = a.appendTime(b, p.Authenticated)
+	if p.Strong != 0 {
+		b = append(b, `","second_factor_at":"`...)
+		b = a.appendTime(b, p.Strong)
+	}
 	b = append(b, `","expires_at":"`...)
 	b = a.appendTime(b, p.Expires)
 	if p.IdleExpires != 0 {

@@ -44,7 +44,7 @@ func (a *API) routes() []route {
 			about: "Takes an e-mail address or a username with the password and gives a token. An unknown name, a wrong password " +
 				"and a disabled account get the same answer. A success makes the device known to the account, by a cookie and by the header " +
 				"`X-Device-Token`, either of which may be sent back: from there its owner can log in whatever strangers do.",
-			in: loginRequest{}, out: tokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+			in: loginRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 429}, answers: []string{deviceHeader, "Set-Cookie"},
 		}, {
 			method: "POST", paths: []string{"/auth/register/confirm"}, access: public, handle: body(a.confirmRegistration), status: created,
 			id: "confirmRegistration", tag: "account", summary: "Finish a registration",
@@ -60,7 +60,7 @@ func (a *API) routes() []route {
 			method: "POST", paths: []string{"/auth/login/code"}, access: public, handle: body(a.loginWithCode), status: ok,
 			id: "loginWithCode", tag: "session", summary: "Log in with a code or a link",
 			about: "Takes the name and the code, or the token of the link together with `login_request`. Five codes may be tried in ten minutes; a new code gives no new tries.",
-			in:    codeLoginRequest{}, out: tokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 403, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+			in:    codeLoginRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 403, 429}, answers: []string{deviceHeader, "Set-Cookie"},
 		}, {
 			method: "POST", paths: []string{"/auth/recover"}, access: public, handle: body(a.recover), status: http.StatusAccepted,
 			id: "recover", tag: "account", summary: "Have a link sent to set a new password with",
@@ -95,6 +95,45 @@ func (a *API) routes() []route {
 			id: "verifyPhone", tag: "account", summary: "Prove the phone number", about: "`Not_Verifyed` becomes `Verified`. A proven number has one owner.",
 			in: codeRequest{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
 		}, {
+			method: "POST", paths: []string{"/auth/login/second-factor"}, access: public, handle: body(a.finishLogin), status: ok,
+			id: "finishLogin", tag: "session", summary: "Finish a login with a second factor",
+			about: "A login that needs one is refused with 401, the code `second_factor_required`, a challenge and the factors that will do. This takes the challenge " +
+				"with a code of the authenticator app, a recovery code, or the answer of a passkey. A wrong one leaves the challenge as it is; five may be tried in ten minutes.",
+			in: secondFactorRequest{}, out: finishedLogin{}, headers: []string{deviceHeader}, refuses: []int{401, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+		}, {
+			method: "POST", paths: []string{"/auth/login/second-factor/enrol"}, access: public, handle: body(a.enrolAtLogin), status: ok,
+			id: "enrolAtLogin", tag: "session", summary: "Add the second factor that a login needs",
+			about: "Where an account must have a second factor and has none, its login is refused with 401, the code `second_factor_enrolment_required` and a challenge. " +
+				"This gives the seed for an authenticator app; its first code finishes the login.",
+			in: challengeRequest{}, out: totpSeed{}, refuses: []int{401, 409},
+		}, {
+			method: "GET", paths: []string{"/auth/factors"}, access: token, handle: a.factors, status: ok,
+			id: "listFactors", tag: "second factor", summary: "List one's second factors", out: factorList{},
+		}, {
+			method: "POST", paths: []string{"/auth/factors/totp"}, access: token, handle: a.enrolTOTP, status: ok,
+			id: "enrolTOTP", tag: "second factor", summary: "Begin to add an authenticator app",
+			about: "Gives a seed. It counts once its first code was confirmed. Needs a proof of identity that is at most 15 minutes old, by a second factor where there is one.",
+			out:   totpSeed{}, refuses: []int{409},
+		}, {
+			method: "POST", paths: []string{"/auth/factors/totp/confirm"}, access: token, handle: body(a.confirmTOTP), status: ok,
+			id: "confirmTOTP", tag: "second factor", summary: "Add the authenticator app",
+			about: "Takes its first code. Every other session of the account ends. The first factor comes with recovery codes.",
+			in:    codeRequest{}, out: FactorAdded{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
+		}, {
+			method: "DELETE", paths: []string{"/auth/factors/totp"}, access: token, handle: a.removeTOTP, status: ok,
+			id: "removeTOTP", tag: "second factor", summary: "Remove the authenticator app", about: "Every other session of the account ends.", refuses: []int{404, 409},
+		}, {
+			method: "POST", paths: []string{"/auth/factors/recovery-codes"}, access: token, handle: a.newRecoveryCodes, status: ok,
+			id: "newRecoveryCodes", tag: "second factor", summary: "Make new recovery codes", about: "The old ones are worth nothing any more. Every other session of the account ends.",
+			out: FactorAdded{}, refuses: []int{409},
+		}, {
+			method: "GET", paths: []string{"/admin/users/{user_id}/factors"}, access: token, handle: a.factorsOfUser, status: ok,
+			id: "listFactorsOfUser", tag: "administration", summary: "List the second factors of a user", out: factorList{}, refuses: []int{404},
+		}, {
+			method: "DELETE", paths: []string{"/admin/users/{user_id}/factors"}, access: token, handle: a.removeFactorsOfUser, status: ok,
+			id: "removeFactorsOfUser", tag: "administration", summary: "Remove the second factors of a user who has lost them",
+			about: "For an Admin who has proven himself within the last 15 minutes; not on another Admin. The user is told, and every session of his ends.", refuses: []int{404},
+		}, {
 			method: "POST", paths: []string{"/admin/users/{user_id}/recovery"}, access: token, handle: a.issueRecovery, status: created,
 			id: "issueRecovery", tag: "administration", summary: "Make a link for a user who cannot be written to",
 			about: "For an Admin who has proven himself within the last 15 minutes: a token to set a new password with, once, within 24 hours. Hand it over in person.",
@@ -120,12 +159,12 @@ func (a *API) routes() []route {
 			method: "POST", paths: []string{"/auth/reauthenticate"}, access: token, handle: body(a.reauthenticate), status: ok,
 			id: "reauthenticate", tag: "session", summary: "Prove again who one is",
 			about: "Takes the password once more, which counts for 15 minutes for what needs a recent proof. The session gets a new token; the old one ends.",
-			in:    reauthenticateRequest{}, out: tokenData{}, headers: []string{deviceHeader}, refuses: []int{403, 429},
+			in:    reauthenticateRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{403, 429},
 		}, {
 			method: "POST", paths: []string{"/auth/password"}, access: token, handle: body(a.changePassword), status: ok,
 			id: "changePassword", tag: "account", summary: "Change the password",
 			about: "Every other session ends. The session that asks gets a new token; its old one ends.",
-			in:    passwordRequest{}, out: tokenData{}, headers: []string{deviceHeader}, refuses: []int{403, 429},
+			in:    passwordRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{403, 429},
 		}, {
 			method: "GET", paths: []string{"/{user_id}"}, access: tokenOrNetwork, handle: a.readUser, status: ok,
 			id: "getUser", tag: "account", summary: "Read a user",

@@ -12,7 +12,8 @@ type loginRequest struct {
 	RememberMe  *bool  `json:"remember_me,omitempty" doc:"A token that lives longer." example:"true"`
 }
 
-type tokenData struct {
+// TokenData is a new token.
+type TokenData struct {
 	Token       secret `json:"token" format:"uuid" doc:"Send it as \"Authorization: Bearer <token>\"." example:"eeee1234-76a9-4509-87f0-e1b12354d92b"`
 	TokenExpiry int64  `json:"token-expiry" doc:"The token's lifetime in seconds." example:"86400"`
 	ExpiresAt   string `json:"expires_at" format:"date-time" example:"2024-12-16T15:48:46.195517+03:00"`
@@ -20,7 +21,7 @@ type tokenData struct {
 }
 
 func (a *API) token(t account.Token) reply {
-	return reply{data: tokenData{
+	return reply{data: TokenData{
 		Token: secret{t.Token}, TokenExpiry: int64(t.Lifetime.Seconds()), ExpiresAt: a.time(t.ExpiresAt), UserID: t.UserID,
 	}}
 }
@@ -58,8 +59,10 @@ type sessionData struct {
 	UserID          string   `json:"user_id" format:"uuid"`
 	UserRole        string   `json:"user_role" example:"Verified"`
 	AMR             []string `json:"amr" nullable:"false" doc:"How its owner proved himself (RFC 8176)." example:"[\"pwd\"]"`
+	ACR             string   `json:"acr" enum:"aal1,aal2" doc:"How strong that is: aal2 is two factors." example:"aal1"`
 	Created         string   `json:"created" format:"date-time"`
 	AuthenticatedAt string   `json:"authenticated_at" format:"date-time" doc:"The last proof of identity."`
+	StrongAt        *string  `json:"second_factor_at,omitempty" format:"date-time" doc:"The last proof with a second factor, where there was one."`
 	ExpiresAt       string   `json:"expires_at" format:"date-time"`
 	IdleExpiresAt   *string  `json:"idle_expires_at,omitempty" format:"date-time" doc:"Where there is an idle limit: when it ends if not used before."`
 }
@@ -67,13 +70,10 @@ type sessionData struct {
 func (a *API) session(r *request) (reply, error) {
 	s := r.session
 	d := sessionData{
-		SessionID: s.ID, UserID: s.UserID, UserRole: s.Role, AMR: s.Methods.Names(), Created: a.time(s.CreatedAt),
+		SessionID: s.ID, UserID: s.UserID, UserRole: s.Role, AMR: s.Methods.Names(), ACR: s.Methods.Level(), Created: a.time(s.CreatedAt),
 		AuthenticatedAt: a.time(s.AuthenticatedAt), ExpiresAt: a.time(s.ExpiresAt),
 	}
-	if !s.IdleExpiresAt.IsZero() {
-		idle := a.time(s.IdleExpiresAt)
-		d.IdleExpiresAt = &idle
-	}
+	d.StrongAt, d.IdleExpiresAt = a.optionalTime(s.StrongAt), a.optionalTime(s.IdleExpiresAt)
 	return reply{data: d}, nil
 }
 
@@ -127,11 +127,15 @@ func (a *API) endOtherSessions(r *request) (reply, error) {
 }
 
 type reauthenticateRequest struct {
-	Password secret `json:"password" doc:"The present password."`
+	Password secret        `json:"password,omitzero" doc:"The present password."`
+	Code     secret        `json:"code,omitzero" doc:"Or a code of the authenticator app, or a recovery code." example:"123456"`
+	Passkey  passkeyAnswer `json:"passkey,omitzero" doc:"Or the answer of a passkey: PublicKeyCredential.toJSON()."`
 }
 
 func (a *API) reauthenticate(r *request, in *reauthenticateRequest) (reply, error) {
-	t, err := a.service.Reauthenticate(r.Context(), r.caller, in.Password.Secret)
+	t, err := a.service.Reauthenticate(r.Context(), r.caller, account.ProofAgain{
+		Password: in.Password.Secret, Code: in.Code.Secret, Passkey: in.Passkey.Value,
+	})
 	return a.renewed(r, t, err)
 }
 

@@ -17,6 +17,15 @@ const timeFormat = "2006-01-02T15:04:05.000000-07:00"
 
 func (a *API) time(t time.Time) string { return t.In(a.zone).Format(timeFormat) }
 
+// optionalTime gives null for the zero time.
+func (a *API) optionalTime(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := a.time(t)
+	return &s
+}
+
 // secret is a string that comes in and is never printed. It goes out in answers
 // that hand a token to its owner, and only through reveal.
 type secret struct{ account.Secret }
@@ -80,6 +89,14 @@ type failData struct {
 	Code    account.Code          `json:"code" doc:"Stable name of what is wrong." example:"invalid_fields"`
 	Message string                `json:"message" doc:"The same for people, in the language of Accept-Language." example:"Some fields are not valid."`
 	Fields  map[string]fieldFault `json:"fields,omitempty" doc:"Every field that is at fault, by its name."`
+	Unfinished
+}
+
+// Unfinished is what a refusal says of a login that needs another factor, or of a
+// proof that does.
+type Unfinished struct {
+	Challenge *secret  `json:"challenge,omitempty" doc:"For POST /auth/login/second-factor, within ten minutes."`
+	Factors   []string `json:"factors,omitempty" doc:"The second factors that will do: totp, passkey, recovery_codes." example:"[\"totp\",\"recovery_codes\"]"`
 }
 
 type fieldFault struct {
@@ -106,4 +123,5 @@ type problem struct {
 	Code      account.Code          `json:"code" example:"email_taken"`
 	Fields    map[string]fieldFault `json:"fields,omitempty"`
 	RequestID string                `json:"request_id" example:"d1c2a3b49f8e7d60"`
+	Unfinished
 }

@@ -1,0 +1,191 @@
+package api
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"rsc.io/qr"
+
+	"propusk/internal/account"
+)
+
+type passkeyItem struct {
+	ID         string  `json:"id" format:"uuid"`
+	Name       string  `json:"name" example:"Anna's phone"`
+	Created    string  `json:"created" format:"date-time"`
+	LastUsedAt *string `json:"last_used_at" nullable:"true" format:"date-time"`
+	BackedUp   bool    `json:"backed_up" doc:"Its key is kept on more than one device."`
+}
+
+type factorList struct {
+	TOTP              *totpItem     `json:"totp,omitempty" doc:"The authenticator app, where there is one."`
+	Passkeys          []passkeyItem `json:"passkeys" nullable:"false"`
+	RecoveryCodesLeft int           `json:"recovery_codes_left" example:"10"`
+	Required          bool          `json:"required" doc:"The last factor cannot be removed."`
+}
+
+type totpItem struct {
+	Added      string  `json:"added" format:"date-time"`
+	LastUsedAt *string `json:"last_used_at" nullable:"true" format:"date-time"`
+}
+
+func (a *API) factors(r *request) (reply, error) {
+	return a.factorsOf(r, r.caller.UserID)
+}
+
+func (a *API) factorsOfUser(r *request) (reply, error) {
+	return a.factorsOf(r, r.PathValue("user_id"))
+}
+
+func (a *API) factorsOf(r *request, userID string) (reply, error) {
+	f, err := a.service.Factors(r.Context(), r.caller, userID)
+	if err != nil {
+		return reply{}, err
+	}
+	out := factorList{Passkeys: []passkeyItem{}, RecoveryCodesLeft: f.RecoveryCodesLeft, Required: f.Required}
+	if f.TOTP {
+		out.TOTP = &totpItem{Added: a.time(f.TOTPAddedAt), LastUsedAt: a.optionalTime(f.TOTPUsedAt)}
+	}
+	for _, p := range f.Passkeys {
+		out.Passkeys = append(out.Passkeys, a.passkeyItem(p))
+	}
+	return reply{data: out}, nil
+}
+
+func (a *API) passkeyItem(p account.PasskeyData) passkeyItem {
+	return passkeyItem{ID: p.ID, Name: p.Name, Created: a.time(p.CreatedAt), LastUsedAt: a.optionalTime(p.LastUsedAt), BackedUp: p.BackedUp}
+}
+
+type totpSeed struct {
+	Secret secret `json:"secret" doc:"For typing into the app, in base32." example:"JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"`
+	URI    secret `json:"uri" doc:"The same as otpauth:// address." example:"otpauth://totp/id.example.com:egor228?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=id.example.com"`
+	QRCode secret `json:"qr_svg" doc:"The same as picture (SVG)."`
+}
+
+func (a *API) seed(s account.TOTPSeed, err error) (reply, error) {
+	if err != nil {
+		return reply{}, err
+	}
+	picture, err := qrCode(s.URI.Reveal())
+	return reply{data: totpSeed{Secret: secret{s.Secret}, URI: secret{s.URI}, QRCode: secret{account.NewSecret(picture)}}}, err
+}
+
+// qrCode draws a text as an SVG, with the quiet zone that scanners need.
+func qrCode(text string) (string, error) {
+	code, err := qr.Encode(text, qr.M)
+	if err != nil {
+		return "", err
+	}
+	const quiet = 4
+	var b strings.Builder
+	size := strconv.Itoa(code.Size + 2*quiet)
+	b.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ` + size + " " + size + `" shape-rendering="crispEdges">` +
+		`<path fill="#fff" d="M0 0h` + size + "v" + size + `H0z"/><path fill="#000" d="`)
+	for y := range code.Size {
+		for x := range code.Size {
+			if code.Black(x, y) {
+				b.WriteString("M" + strconv.Itoa(x+quiet) + " " + strconv.Itoa(y+quiet) + "h1v1h-1z")
+			}
+		}
+	}
+	b.WriteString(`"/></svg>`)
+	return b.String(), nil
+}
+
+func (a *API) enrolTOTP(r *request) (reply, error) {
+	s, err := a.service.EnrolTOTP(r.Context(), r.caller)
+	return a.seed(s, err)
+}
+
+// FactorAdded is what a new factor comes with.
+type FactorAdded struct {
+	RecoveryCodes []secret `json:"recovery_codes,omitempty" doc:"With the first factor: each is good once in its place. They are shown this once." example:"[\"k3qd-7hxv-tn2m-9cfw\"]"`
+}
+
+func added(f account.FactorAdded) FactorAdded {
+	out := FactorAdded{}
+	for _, c := range f.RecoveryCodes {
+		out.RecoveryCodes = append(out.RecoveryCodes, secret{c})
+	}
+	return out
+}
+
+func (a *API) confirmTOTP(r *request, in *codeRequest) (reply, error) {
+	f, err := a.service.ConfirmTOTP(r.Context(), r.caller, in.Code.Secret)
+	return reply{data: added(f)}, err
+}
+
+func (a *API) removeTOTP(r *request) (reply, error) {
+	return reply{}, a.service.RemoveTOTP(r.Context(), r.caller)
+}
+
+func (a *API) newRecoveryCodes(r *request) (reply, error) {
+	codes, err := a.service.NewRecoveryCodes(r.Context(), r.caller)
+	return reply{data: added(account.FactorAdded{RecoveryCodes: codes})}, err
+}
+
+func (a *API) removeFactorsOfUser(r *request) (reply, error) {
+	return reply{}, a.service.RemoveFactors(r.Context(), r.caller, r.PathValue("user_id"), "")
+}
+
+type secondFactorRequest struct {
+	Challenge   secret        `json:"challenge" doc:"That the login answered with."`
+	Code        secret        `json:"code,omitzero" doc:"Of the authenticator app, or a recovery code." example:"123456"`
+	Passkey     passkeyAnswer `json:"passkey,omitzero" doc:"Or the answer of a passkey: PublicKeyCredential.toJSON()."`
+	TrustDevice *bool         `json:"trust_device,omitempty" doc:"Do not ask for it on this device for a while, where the service allows that."`
+}
+
+// finishedLogin is a token, and, where the login added the account's first
+// factor, recovery codes.
+type finishedLogin struct {
+	TokenData
+	FactorAdded
+}
+
+func (a *API) finishLogin(r *request, in *secondFactorRequest) (reply, error) {
+	t, f, err := a.service.FinishLogin(r.Context(), r.caller, account.SecondFactor{
+		Challenge: in.Challenge.Secret, Code: in.Code.Secret, Passkey: in.Passkey.Value, TrustDevice: in.TrustDevice != nil && *in.TrustDevice,
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	rep := a.loggedIn(t)
+	rep.data = finishedLogin{TokenData: rep.data.(TokenData), FactorAdded: added(f)} //nolint:forcetypeassert // loggedIn made it
+	return rep, nil
+}
+
+// passkeyAnswer is what a browser gives of a passkey: an object that is kept as it
+// came.
+type passkeyAnswer struct{ jsontext.Value }
+
+// UnmarshalJSONFrom takes an object, and null for none.
+func (p *passkeyAnswer) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	kind := d.PeekKind()
+	v, err := d.ReadValue()
+	if err != nil || kind == 'n' {
+		return err
+	}
+	if kind != '{' {
+		return &json.SemanticError{JSONKind: kind, GoType: reflect.TypeFor[passkeyAnswer]()}
+	}
+	p.Value = v.Clone()
+	return nil
+}
+
+// Schema implements [huma.SchemaProvider].
+func (passkeyAnswer) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+type challengeRequest struct {
+	Challenge secret `json:"challenge" doc:"That the login answered with."`
+}
+
+func (a *API) enrolAtLogin(r *request, in *challengeRequest) (reply, error) {
+	s, err := a.service.EnrolAtLogin(r.Context(), r.caller, in.Challenge.Secret)
+	return a.seed(s, err)
+}
