@@ -137,6 +137,7 @@ func (a *App) build(t testing.TB, o Options) {
 		PasswordBlocklist: true, UserTypes: []string{"ind", "org"}, PhoneRegion: "RU", Registration: account.RegistrationOpen,
 		AttemptsPerAccount: 10, AttemptsPerNetwork: 300, AttemptsRefill: time.Minute, AttemptsMaxWait: time.Hour, AttemptsLimit: 100,
 		DeviceLifetime: 180 * 24 * time.Hour, RegistrationsPerNetwork: 100, RegistrationsRefill: time.Minute,
+		SecondFactorLifetime: 24 * time.Hour, SecondFactorIdle: time.Hour,
 		MessagesPerAddress: 5, MessagesRefill: 10 * time.Minute, AsksPerNetwork: 100, NoticeSignIns: true,
 		PublicURL: PublicURL, Language: "en",
 		SessionMemory: 1 << 20, OfflineChecks: 5 * time.Minute,

@@ -112,6 +112,7 @@ func policy(cfg config.Config) account.Policy {
 		AttemptsPerAccount: cfg.AttemptsPerAccount, AttemptsPerNetwork: cfg.AttemptsPerNetwork, AttemptsRefill: cfg.AttemptsRefill,
 		AttemptsMaxWait: cfg.AttemptsMaxWait, AttemptsLimit: cfg.AttemptsLimit, DeviceLifetime: cfg.DeviceLifetime,
 		RegistrationsPerNetwork: cfg.RegistrationsPerNetwork, RegistrationsRefill: cfg.RegistrationsRefill,
+		SecondFactorLifetime: cfg.SecondFactorLifetime, SecondFactorIdle: cfg.SecondFactorIdle, RequiredFactor: cfg.RequireSecondFactor, TrustDevices: cfg.TrustDevices,
 		RequireVerified: cfg.RequireVerified, NoticeSignIns: cfg.NoticeSignIns, MessagesPerAddress: cfg.MessagesPerAddress,
 		MessagesRefill: cfg.MessagesRefill, AsksPerNetwork: cfg.AsksPerNetwork, Mail: !cfg.SMTP.IsZero(), Zone: cfg.TimeZone, Language: mainLanguage(cfg),
 		SessionMemory: cfg.SessionMemory, OfflineChecks: cfg.OfflineChecks,

@@ -17,14 +17,17 @@ import (
 )
 
 type userCmd struct {
-	Add     userAddCmd     `cmd:"" help:"Make a user and print the new id. The password is asked for, or is the first line of standard input."`
-	List    userListCmd    `cmd:"" help:"List users, the oldest first."`
-	Show    userShowCmd    `cmd:"" help:"Show a user as JSON."`
-	Role    userRoleCmd    `cmd:"" help:"Give a user another role."`
-	Disable userDisableCmd `cmd:"" help:"Shut a user out; every session ends."`
-	Enable  userEnableCmd  `cmd:"" help:"Let a disabled user in again."`
-	Unlock  userUnlockCmd  `cmd:"" help:"Forget the wrong passwords that were tried on a user."`
-	Delete  userDeleteCmd  `cmd:"" help:"Erase a user and everything that belongs to the account."`
+	Add           userAddCmd           `cmd:"" help:"Make a user and print the new id. The password is asked for, or is the first line of standard input."`
+	List          userListCmd          `cmd:"" help:"List users, the oldest first."`
+	Show          userShowCmd          `cmd:"" help:"Show a user as JSON."`
+	Role          userRoleCmd          `cmd:"" help:"Give a user another role."`
+	Disable       userDisableCmd       `cmd:"" help:"Shut a user out; every session ends."`
+	Enable        userEnableCmd        `cmd:"" help:"Let a disabled user in again."`
+	Unlock        userUnlockCmd        `cmd:"" help:"Forget the wrong passwords that were tried on a user."`
+	Factors       userFactorsCmd       `cmd:"" help:"List the second factors of a user."`
+	RemoveFactors userRemoveFactorsCmd `cmd:"" help:"Remove the second factors of a user who has lost them."`
+	RequireFactor userRequireFactorCmd `cmd:"" help:"Make a user have a second factor from the next login on."`
+	Delete        userDeleteCmd        `cmd:"" help:"Erase a user and everything that belongs to the account."`
 }
 
 type userAddCmd struct {

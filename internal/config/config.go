@@ -107,11 +107,13 @@ type Config struct {
 	AttemptsLimit      int           // wrong passwords in a row that close an account to unknown devices; at most 100
 	DeviceLifetime     time.Duration // whole seconds
 
-	RequireVerified    bool          // no login before an address or a number is proven
-	NoticeSignIns      bool          // owners are told of sign-ins from unknown devices
-	MessagesPerAddress int           // messages that anybody can have sent to one address at once
-	MessagesRefill     time.Duration // time after which an address can have one more
-	AsksPerNetwork     int           // messages that callers of one network can ask for at once
+	RequireSecondFactor []string      // roles, or "all"; empty: nobody
+	TrustDevices        time.Duration // for how long a device may go without a second factor; 0: never
+	RequireVerified     bool          // no login before an address or a number is proven
+	NoticeSignIns       bool          // owners are told of sign-ins from unknown devices
+	MessagesPerAddress  int           // messages that anybody can have sent to one address at once
+	MessagesRefill      time.Duration // time after which an address can have one more
+	AsksPerNetwork      int           // messages that callers of one network can ask for at once
 
 	RegistrationsPerNetwork int
 	RegistrationsRefill     time.Duration // time after which a network has one more

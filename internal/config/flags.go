@@ -69,11 +69,13 @@ type Flags struct {
 	AttemptsLimit      *string `name:"attempts-limit" placeholder:"N" group:"Throttling" help:"Wrong passwords in a row after which the right one counts from known devices only."`
 	DeviceLifetime     *string `name:"device-lifetime" placeholder:"DURATION" group:"Throttling" help:"For how long a login makes a device known."`
 
-	RequireVerified    *string `name:"require-verified" placeholder:"on|off" group:"Accounts" help:"Let nobody log in before an e-mail address or phone number is proven."`
-	NoticeSignIns      *string `name:"notice-sign-ins" placeholder:"on|off" group:"Messages" help:"Tell owners of logins from devices that their account does not know."`
-	MessagesPerAddress *string `name:"messages-per-address" placeholder:"N" group:"Messages" help:"Links and codes that can be asked for one address before it must wait."`
-	MessagesRefill     *string `name:"messages-refill" placeholder:"DURATION" group:"Messages" help:"Time after which an address can have one more."`
-	AsksPerNetwork     *string `name:"asks-per-network" placeholder:"N" group:"Messages" help:"Links and codes that one network can ask for, without a token, before it must wait."`
+	RequireVerified     *string `name:"require-verified" placeholder:"on|off" group:"Accounts" help:"Let nobody log in before an e-mail address or phone number is proven."`
+	RequireSecondFactor *string `name:"require-second-factor" placeholder:"none|all|ROLE,…" group:"Sessions" help:"Who must have a second factor; who has none adds one at the next login."`
+	TrustDevices        *string `name:"trust-devices" placeholder:"DURATION|none" group:"Sessions" help:"For how long users may have a device go without a second factor, such as 30d."`
+	NoticeSignIns       *string `name:"notice-sign-ins" placeholder:"on|off" group:"Messages" help:"Tell owners of logins from devices that their account does not know."`
+	MessagesPerAddress  *string `name:"messages-per-address" placeholder:"N" group:"Messages" help:"Links and codes that can be asked for one address before it must wait."`
+	MessagesRefill      *string `name:"messages-refill" placeholder:"DURATION" group:"Messages" help:"Time after which an address can have one more."`
+	AsksPerNetwork      *string `name:"asks-per-network" placeholder:"N" group:"Messages" help:"Links and codes that one network can ask for, without a token, before it must wait."`
 
 	RegistrationsPerNetwork *string `name:"registrations-per-network" placeholder:"N" group:"Throttling" help:"Registrations from one network before it must wait."`
 	RegistrationsRefill     *string `name:"registrations-refill" placeholder:"DURATION" group:"Throttling" help:"Time after which a network has one registration more."`

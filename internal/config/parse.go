@@ -202,6 +202,21 @@ var (
 	region   = regexp.MustCompile(`^[A-Z]{2}$`)
 )
 
+var roleName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) //nolint:gochecknoglobals // a constant
+
+// parseWhoMust reads none, all, or names of roles.
+func parseWhoMust(text string) ([]string, error) {
+	if text == "none" {
+		return nil, nil
+	}
+	return uniqueListOf(func(name string) (string, error) {
+		if !roleName.MatchString(name) || name == "none" {
+			return "", fmt.Errorf("%s is not the name of a role", quote(name))
+		}
+		return name, nil
+	})(text)
+}
+
 func parseUserTypes(text string) ([]string, error) {
 	types, err := uniqueListOf(func(name string) (string, error) {
 		if !userType.MatchString(name) {
