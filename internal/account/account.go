@@ -19,7 +19,8 @@
 //	recover.go      when the password is gone
 //	notice.go       what is written to whom
 //	methods.go      how somebody has proved himself
-//	factor.go       second factors; totp.go, recoverycode.go, passkey.go each kind
+//	factor.go       second factors; totp.go, recoverycode.go, passkey.go each kind;
+//	                ceremony.go how passkeys answer, passkeylogin.go what for
 //	secondfactor.go a login that needs one
 //	session.go      issue, authenticate, revoke
 //	livesessions.go what is known of sessions in memory; livetable.go the table;
@@ -40,11 +41,13 @@ package account
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
 	"golang.org/x/sync/singleflight"
 
 	"propusk/internal/db"
@@ -91,6 +94,10 @@ type Policy struct {
 	SecondFactorIdle        time.Duration  // likewise
 	RequiredFactor          []string       // roles that must have a second factor; "all" is everybody
 	TrustDevices            time.Duration  // for how long a device may go without a second factor; 0: never
+	PasskeyRPID             string         // the relying party: a domain; "": there are no passkeys
+	PasskeyOrigins          []string       // whose pages may use them, as browsers name them
+	PasskeyAAGUIDs          []string       // models that are taken, in canonical form; nil: any
+	PasskeyRoots            *x509.CertPool // of makers whose attestation is taken; nil: none is asked for
 	MessagesPerAddress      int            // messages that anybody may have sent to one address at once
 	MessagesRefill          time.Duration  // how long until there may be one more
 	AsksPerNetwork          int            // messages that strangers of a /24 or /64 may ask for at once
@@ -139,6 +146,7 @@ type Service struct {
 	node    node
 	metrics *Metrics
 	elapsed func() time.Duration
+	party   *webauthn.WebAuthn // nil: there are no passkeys
 
 	serviceKeys serviceKeys
 	readingKeys singleflight.Group
@@ -156,6 +164,10 @@ func New(o Options) *Service {
 		s.wake = func() {}
 	}
 	s.now = func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) }
+	var err error
+	if s.party, err = newRelyingParty(o.Policy, s.issuer()); err != nil { // settings are checked before: see config
+		s.log.LogAttrs(context.Background(), slog.LevelError, "there are no passkeys", slog.String("error", err.Error()))
+	}
 	s.live = newLiveSessions(s.now(), o.Policy.SessionMemory)
 	s.metrics.liveSessions(s.live)
 	return s
@@ -211,7 +223,9 @@ const (
 	beginFactor       Action = "factor.begun"
 	addedFactor       Action = "factor.added"
 	removedFactor     Action = "factor.removed"
+	renamedFactor     Action = "factor.renamed"
 	factorFailed      Action = "factor.failed"
+	passkeyCopied     Action = "passkey.copied" // its counter has gone back
 	setFactorRequired Action = "factor.required"
 	listMessages      Action = "message.listed"
 	revealMessage     Action = "message.revealed"
@@ -260,7 +274,7 @@ func serviceMay(scopes []Scope, a Action) bool {
 func selfMay(a Action) bool {
 	switch a {
 	case readUser, replaceUser, patchUser, deleteUser, manageSessions, endSession, endSessions, changePassword, proveAgain, logout, sendCode, verifiedPhone,
-		listFactors, beginFactor, addedFactor, removedFactor:
+		listFactors, beginFactor, addedFactor, renamedFactor, removedFactor:
 		return true
 	default:
 		return false

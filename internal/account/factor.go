@@ -91,7 +91,7 @@ func (s *Service) Factors(ctx context.Context, caller Caller, userID string) (f 
 	if err := s.db.QueryRow(ctx, countRecoveryCodes, []any{userID}, &f.RecoveryCodesLeft); err != nil {
 		return f, err
 	}
-	f.Passkeys, err = s.passkeysOf(ctx, s.db, userID)
+	f.Passkeys, err = s.listPasskeys(ctx, userID)
 	return f, err
 }
 

@@ -83,6 +83,16 @@ const (
 	CodeLastWayIn                 Code = "last_way_in"
 	CodeNotOverAdmins             Code = "not_over_admins"
 	CodeVerificationRequired      Code = "verification_required"
+	CodePasskeysUnavailable       Code = "passkeys_unavailable"
+	CodePasskeyRefused            Code = "passkey_refused"
+	CodePasskeyUnverified         Code = "passkey_unverified"
+	CodePasskeyChallenge          Code = "passkey_challenge_invalid"
+	CodePasskeyMalformed          Code = "passkey_malformed"
+	CodePasskeyNotAllowed         Code = "passkey_not_allowed"
+	CodePasskeyExists             Code = "passkey_exists"
+	CodePasskeyName               Code = "passkey_name_invalid"
+	CodeTooManyPasskeys           Code = "too_many_passkeys"
+	CodeFactorKindUnknown         Code = "factor_unknown"
 )
 
 // Codes is every code of the rules with its words.
@@ -142,6 +152,16 @@ var Codes = map[Code]Words{ //nolint:gochecknoglobals // a constant table
 	CodeLastFactor:                {EN: "This account must have a second factor: add another before you remove this one.", RU: "Для этой учётной записи второй фактор обязателен: добавьте другой, прежде чем удалять этот."},
 	CodeLastWayIn:                 {EN: "Without this nobody could log in to the account any more. Set a password or confirm an e-mail address first.", RU: "Без этого в учётную запись никто не сможет войти. Сначала задайте пароль или подтвердите адрес почты."},
 	CodeNotOverAdmins:             {EN: "An Admin cannot do this to another Admin; the operator can, with the command line.", RU: "Администратор не может сделать это с другим администратором; это может оператор из командной строки."},
+	CodePasskeysUnavailable:       {EN: "This service has no passkeys: its operator has not said under which HTTPS address people reach it.", RU: "На этом сервисе нет ключей доступа (passkey): оператор не указал, по какому адресу HTTPS он открыт."},
+	CodePasskeyRefused:            {EN: "This passkey was not accepted here.", RU: "Этот ключ доступа (passkey) здесь не принят."},
+	CodePasskeyUnverified:         {EN: "The passkey did not verify that it is you, by a PIN, a finger or a face. Log in with your password, and use it as the second factor.", RU: "Ключ доступа (passkey) не подтвердил PIN-кодом, отпечатком или лицом, что это вы. Войдите с паролем и используйте его как второй фактор."},
+	CodePasskeyChallenge:          {EN: "This took too long, or was answered already. Ask for new options and try again.", RU: "Прошло слишком много времени, или ответ уже был дан. Запросите новые параметры и попробуйте ещё раз."},
+	CodePasskeyMalformed:          {EN: "This is not what PublicKeyCredential.toJSON() gives.", RU: "Это не то, что возвращает PublicKeyCredential.toJSON()."},
+	CodePasskeyNotAllowed:         {EN: "This service takes only passkeys of certain models, and this is none of them.", RU: "Сервис принимает ключи доступа (passkey) только определённых моделей, и этот к ним не относится."},
+	CodePasskeyExists:             {EN: "This passkey was added already.", RU: "Этот ключ доступа (passkey) уже добавлен."},
+	CodePasskeyName:               {EN: "The name of a passkey is 1 to 64 characters on one line.", RU: "Название ключа доступа (passkey) — от 1 до 64 символов в одну строку."},
+	CodeTooManyPasskeys:           {EN: "There are twenty passkeys already. Remove one before you add another.", RU: "Ключей доступа (passkey) уже двадцать. Удалите один, прежде чем добавлять другой."},
+	CodeFactorKindUnknown:         {EN: "This is either totp or passkey.", RU: "Здесь допустимы только totp и passkey."},
 	CodeRequired:                  {EN: "This field is required.", RU: "Это поле нужно заполнить."},
 	CodeEmailInvalid:              {EN: "This is not an e-mail address that mail can be sent to. Give one address, such as name@example.com.", RU: "Это не похоже на адрес электронной почты. Укажите один адрес, например name@example.com."},
 	CodeUsernameInvalid:           {EN: "The username has characters that are not allowed. Use letters, digits and simple punctuation, without spaces and without @.", RU: "Имя пользователя содержит недопустимые символы. Используйте буквы, цифры и простые знаки препинания, без пробелов и без @."},

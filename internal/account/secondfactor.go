@@ -114,7 +114,7 @@ func (s *Service) finishLogin(ctx context.Context, caller Caller, in SecondFacto
 	if err != nil {
 		return t, added, err
 	}
-	a, err := s.takeFactorTry(ctx, now, caller, userID)
+	a, err := s.takeFactorTry(ctx, now, caller, userID, in.Passkey != nil)
 	if err != nil {
 		return t, added, err
 	}
@@ -129,19 +129,27 @@ func (s *Service) finishLogin(ctx context.Context, caller Caller, in SecondFacto
 		if l.Enrol {
 			by, added, err = s.enrolAtLogin(ctx, tx, now, caller, u, in)
 		} else {
-			by, err = s.useFactor(ctx, tx, now, u, in)
+			by, err = s.useFactor(ctx, tx, now, caller, u, in, ceremony{forPasskeyFactor, u.ID, loginOf(in.Challenge)})
 		}
 		return l.Methods | by, err
 	}
 	t, err = s.advance(ctx, caller, p, l.Remember)
-	return t, added, s.noteWrongCode(ctx, now, caller, userID, err)
+	return t, added, s.noteWrongFactor(ctx, now, caller, userID, in.Passkey, err)
 }
 
-// useFactor takes one of the user's second factors.
-func (s *Service) useFactor(ctx context.Context, tx *db.Tx, now time.Time, u userRow, in SecondFactor) (Methods, error) {
+// noteWrongFactor records whatever was wrong.
+func (s *Service) noteWrongFactor(ctx context.Context, now time.Time, caller Caller, userID string, passkey []byte, err error) error {
+	if passkey != nil {
+		return s.noteRefusedPasskey(ctx, now, caller, userID, passkey, err)
+	}
+	return s.noteWrongCode(ctx, now, caller, userID, err)
+}
+
+// useFactor takes one of the user's second factors, a passkey in the ceremony c.
+func (s *Service) useFactor(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, in SecondFactor, c ceremony) (Methods, error) {
 	switch {
 	case in.Passkey != nil:
-		return s.usePasskey(ctx, tx, now, u, in.Passkey, forPasskeyFactor)
+		return s.usePasskey(ctx, tx, now, caller, u, in.Passkey, c)
 	case isCode(in.Code):
 		return ByTOTP, s.useTOTP(ctx, tx, now, u.ID, in.Code)
 	default:
@@ -149,16 +157,29 @@ func (s *Service) useFactor(ctx context.Context, tx *db.Tx, now time.Time, u use
 	}
 }
 
-// EnrolAtLogin makes a seed for an app of somebody who must have a second factor
-// before he gets a token. Its first code finishes the login.
-func (s *Service) EnrolAtLogin(ctx context.Context, caller Caller, challenge secret.Text) (seed TOTPSeed, err error) {
+// Enrolment is what a new factor begins with: one of the two.
+type Enrolment struct {
+	Seed    TOTPSeed
+	Passkey PasskeyOptions // nil: it is an app
+}
+
+// EnrolAtLogin makes a seed for an app, or the options for a passkey, of somebody
+// who must have a second factor before he gets a token. Its first code or answer
+// finishes the login.
+func (s *Service) EnrolAtLogin(ctx context.Context, challenge secret.Text, kind FactorKind) (out Enrolment, err error) {
+	switch {
+	case kind != TOTP && kind != Passkey:
+		return out, &Error{Kind: Invalid, Fault: Fault{Code: CodeInvalidFields}, Fields: map[string]Fault{"factor": {Code: CodeFactorKindUnknown}}}
+	case kind == Passkey && !s.passkeysPossible():
+		return out, refuse(Conflict, CodePasskeysUnavailable)
+	}
 	now := s.now()
 	userID, l, err := s.openedBy(ctx, s.db, now, challenge)
 	if err != nil {
-		return seed, err
+		return out, err
 	}
 	if !l.Enrol {
-		return seed, refuse(Conflict, CodeFactorExists)
+		return out, refuse(Conflict, CodeFactorExists)
 	}
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		u, err := s.lockUser(ctx, tx, userID)
@@ -172,10 +193,14 @@ func (s *Service) EnrolAtLogin(ctx context.Context, caller Caller, challenge sec
 		if u.factors.any() {
 			return refuse(Conflict, CodeFactorExists)
 		}
-		seed, err = s.newTOTP(ctx, tx, now, u)
+		if kind == Passkey {
+			out.Passkey, err = s.beginAdding(ctx, tx, now, u, ceremony{forPasskeyEnrol, u.ID, loginOf(challenge)})
+		} else {
+			out.Seed, err = s.newTOTP(ctx, tx, now, u)
+		}
 		return err
 	})
-	return seed, err
+	return out, err
 }
 
 // enrolAtLogin adds the factor whose first answer this is.
@@ -185,8 +210,9 @@ func (s *Service) enrolAtLogin(ctx context.Context, tx *db.Tx, now time.Time, ca
 	}
 	kind, name := TOTP, ""
 	if in.Passkey != nil {
-		kind = Passkey
-		by, name, err = s.addPasskey(ctx, tx, now, u, in.Passkey, "", forPasskeyEnrol)
+		var r passkeyRow
+		r, by, err = s.addPasskey(ctx, tx, now, caller, u, in.Passkey, "", ceremony{forPasskeyEnrol, u.ID, loginOf(in.Challenge)})
+		kind, name = Passkey, r.Name
 	} else {
 		by, err = ByTOTP, s.confirmTOTP(ctx, tx, now, u, in.Code)
 	}
@@ -199,6 +225,11 @@ func (s *Service) enrolAtLogin(ctx context.Context, tx *db.Tx, now time.Time, ca
 }
 
 // takeFactorTry takes one try at a user's second factors, all of them together.
-func (s *Service) takeFactorTry(ctx context.Context, now time.Time, caller Caller, userID string) (attempt, error) {
+// At a passkey there is nothing to guess: whoever tries at the other factors must
+// not close it, and it takes none.
+func (s *Service) takeFactorTry(ctx context.Context, now time.Time, caller Caller, userID string, passkey bool) (attempt, error) {
+	if passkey {
+		return attempt{account: userID, mark: s.knownDevice(now, userID, caller.Devices)}, nil
+	}
 	return s.takeTryAt(ctx, now, caller, userID, codesOfFactors, true)
 }

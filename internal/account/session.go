@@ -405,7 +405,7 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, in ProofAga
 		})
 	})
 	if err != nil {
-		return Token{}, s.noteWrongCode(ctx, now, caller, caller.UserID, err)
+		return Token{}, s.noteWrongFactor(ctx, now, caller, caller.UserID, in.Passkey, err)
 	}
 	i.generation = generation
 	s.keep(&i)
@@ -416,7 +416,7 @@ func (s *Service) proveAgain(ctx context.Context, now time.Time, caller Caller, 
 	if in.Password.Reveal() != "" {
 		return s.prove(ctx, caller, in.Password, "password")
 	}
-	a, err := s.takeFactorTry(ctx, now, caller, caller.UserID)
+	a, err := s.takeFactorTry(ctx, now, caller, caller.UserID, in.Passkey != nil)
 	if err != nil {
 		return proof{}, err
 	}
@@ -424,7 +424,8 @@ func (s *Service) proveAgain(ctx context.Context, now time.Time, caller Caller, 
 		if a.closed {
 			return 0, errWrongCode
 		}
-		return s.useFactor(ctx, tx, now, u, SecondFactor{Code: in.Code, Passkey: in.Passkey})
+		c := ceremony{forPasskeyAgain, u.ID, caller.SessionID}
+		return s.useFactor(ctx, tx, now, caller, u, SecondFactor{Code: in.Code, Passkey: in.Passkey}, c)
 	}}, nil
 }
 

@@ -72,6 +72,7 @@ const (
 	scopeAsked         = "asked"         // messages that strangers ask for, by the name that they give
 	scopeAskers        = "askers"        // the same by the network
 	scopeRecipient     = "recipient"     // messages by the address that they go to
+	scopePasskeys      = "passkeys"      // challenges that strangers ask for, by the network
 	scopeNotices       = "notices"       // messages about new sign-ins, by the account
 )
 

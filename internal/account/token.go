@@ -28,18 +28,26 @@ import (
 type purpose string
 
 const (
-	forVerifyEmail   purpose = "verify_email"
-	forChangeEmail   purpose = "change_email"      // sent to the new address
-	forUndoEmail     purpose = "undo_email_change" // sent to the old one
-	forVerifyPhone   purpose = "verify_phone"
-	forRecovery      purpose = "recover"
-	forIssued        purpose = "recover_issued" // recovery, on an administrator's word
-	forLogin         purpose = "login"
-	forSecondFactor  purpose = "second_factor" // a login that needs another factor
-	forPasskeyFactor purpose = "passkey_factor"
-	forPasskeyEnrol  purpose = "passkey_enrol" // in the middle of a login
-	forRegister      purpose = "register"      // the holder is the user that is to be
+	forVerifyEmail  purpose = "verify_email"
+	forChangeEmail  purpose = "change_email"      // sent to the new address
+	forUndoEmail    purpose = "undo_email_change" // sent to the old one
+	forVerifyPhone  purpose = "verify_phone"
+	forRecovery     purpose = "recover"
+	forIssued       purpose = "recover_issued" // recovery, on an administrator's word
+	forLogin        purpose = "login"
+	forSecondFactor purpose = "second_factor" // a login that needs another factor
+	forRegister     purpose = "register"      // the holder is the user that is to be
+
+	// Challenges of passkeys, see ceremony.go.
+	forPasskeyLogin    purpose = "passkey_login"    // by the passkey alone
+	forPasskeyFactor   purpose = "passkey_factor"   // a login that needs another factor
+	forPasskeyEnrol    purpose = "passkey_enrol"    // adding one in the middle of a login
+	forPasskeyRegister purpose = "passkey_register" // adding one
+	forPasskeyAgain    purpose = "passkey_again"    // a new proof of identity
 )
+
+// passkeyPurposes is the pattern of these.
+const passkeyPurposes = "passkey%"
 
 // How long tokens live from the moment in which they were sent.
 const (
@@ -75,6 +83,12 @@ var tokenKinds = map[purpose]tokenKind{
 	forIssued:       {lifetime: issuedLifetime},
 	forLogin:        {lifetime: loginLifetime, codeLifetime: loginLifetime},
 	forSecondFactor: {lifetime: challengeLifetime, several: true},
+	forPasskeyLogin: {lifetime: passkeyLifetime, several: true},
+	// One for each login or session that it belongs to.
+	forPasskeyFactor:   {lifetime: passkeyLifetime},
+	forPasskeyEnrol:    {lifetime: passkeyLifetime},
+	forPasskeyRegister: {lifetime: passkeyLifetime},
+	forPasskeyAgain:    {lifetime: passkeyLifetime},
 	// Two who want the same address must not disturb each other.
 	forRegister: {lifetime: registrationLifetime, codeLifetime: registrationLifetime, several: true},
 }
@@ -87,8 +101,10 @@ type singleUse struct {
 	holder  string
 	address string       // that it is sent to
 	keeps   string       // the key of an address that only its bearer may have meanwhile; "": none
+	within  string       // what of the holder's it belongs to: there is one for each of these; "": one in all
 	browser *secret.Hash // of the browser that may use the link; nil: any
 	data    []byte       // what else it needs; nil: nothing
+	secret  secret.Text  // that was made for it; empty: a new one
 	sent    bool         // it is handed over now, and not by a message
 }
 
@@ -110,8 +126,14 @@ type madeToken struct {
 // the same slot dies.
 func (s *Service) makeToken(ctx context.Context, tx *db.Tx, now time.Time, t singleUse) (madeToken, error) {
 	kind := tokenKinds[t.purpose]
-	m := madeToken{id: secret.NewID(), secret: secret.NewToken()}
+	m := madeToken{id: secret.NewID(), secret: t.secret}
+	if m.secret.Empty() {
+		m.secret = secret.NewToken()
+	}
 	slot := t.holder + " " + string(t.purpose)
+	if t.within != "" {
+		slot += " " + t.within
+	}
 	if kind.several {
 		slot += " " + m.id
 	}

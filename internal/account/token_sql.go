@@ -37,6 +37,8 @@ const countKept = `SELECT count(*) FROM tokens WHERE kept_mac = $1 AND holder <>
 
 const deleteTokensSince = `DELETE FROM tokens WHERE holder = $1 AND purpose = $2 AND created_at >= $3`
 
+const deleteChallenge = `DELETE FROM tokens WHERE token_hash = $1 AND purpose LIKE $2`
+
 const deleteTokensFor = `DELETE FROM tokens WHERE holder = $1 AND purpose = $2`
 
 const purgeTokens = `DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`

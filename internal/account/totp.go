@@ -93,7 +93,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, caller Caller, code secret.Te
 		return FactorAdded{}, err
 	}
 	now := s.now()
-	a, err := s.takeFactorTry(ctx, now, caller, caller.UserID)
+	a, err := s.takeFactorTry(ctx, now, caller, caller.UserID, false)
 	if err != nil {
 		return FactorAdded{}, err
 	}

@@ -66,7 +66,7 @@ func operations(t testing.TB, a *apptest.App) (ops []operation) {
 
 // at fills ids into a path.
 func at(path, userID, sessionID string) string {
-	return strings.NewReplacer("{user_id}", userID, "{session_id}", sessionID).Replace(path)
+	return strings.NewReplacer("{user_id}", userID, "{session_id}", sessionID, "{passkey_id}", sessionID).Replace(path)
 }
 
 // Nothing that needs a token is done, or tells anything, without one; the answer

@@ -101,7 +101,7 @@ func (a *API) mount(routes []route) {
 		_, f := docs()
 		f.ServeHTTP(w, r)
 	})
-	for path, h := range map[string]http.Handler{"/openapi.json": description, "/docs": page, "/docs/{asset}": asset} {
+	for path, h := range map[string]http.Handler{"/openapi.json": description, relatedOriginsPath: http.HandlerFunc(a.relatedOrigins), "/docs": page, "/docs/{asset}": asset} {
 		a.paths[path] = []string{http.MethodGet}
 		a.handle(http.MethodGet, path, traced(path, h))
 	}

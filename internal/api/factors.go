@@ -1,25 +1,14 @@
 package api
 
 import (
-	"reflect"
 	"strconv"
 	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"rsc.io/qr"
 
 	"propusk/internal/account"
 )
-
-type passkeyItem struct {
-	ID         string  `json:"id" format:"uuid"`
-	Name       string  `json:"name" example:"Anna's phone"`
-	Created    string  `json:"created" format:"date-time"`
-	LastUsedAt *string `json:"last_used_at" nullable:"true" format:"date-time"`
-	BackedUp   bool    `json:"backed_up" doc:"Its key is kept on more than one device."`
-}
 
 type factorList struct {
 	TOTP              *totpItem     `json:"totp,omitempty" doc:"The authenticator app, where there is one."`
@@ -46,18 +35,11 @@ func (a *API) factorsOf(r *request, userID string) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	out := factorList{Passkeys: []passkeyItem{}, RecoveryCodesLeft: f.RecoveryCodesLeft, Required: f.Required}
+	out := factorList{Passkeys: a.passkeyItems(f.Passkeys), RecoveryCodesLeft: f.RecoveryCodesLeft, Required: f.Required}
 	if f.TOTP {
 		out.TOTP = &totpItem{Added: a.time(f.TOTPAddedAt), LastUsedAt: a.optionalTime(f.TOTPUsedAt)}
 	}
-	for _, p := range f.Passkeys {
-		out.Passkeys = append(out.Passkeys, a.passkeyItem(p))
-	}
 	return reply{data: out}, nil
-}
-
-func (a *API) passkeyItem(p account.PasskeyData) passkeyItem {
-	return passkeyItem{ID: p.ID, Name: p.Name, Created: a.time(p.CreatedAt), LastUsedAt: a.optionalTime(p.LastUsedAt), BackedUp: p.BackedUp}
 }
 
 type totpSeed struct {
@@ -66,12 +48,9 @@ type totpSeed struct {
 	QRCode secret `json:"qr_svg" doc:"The same as picture (SVG)."`
 }
 
-func (a *API) seed(s account.TOTPSeed, err error) (reply, error) {
-	if err != nil {
-		return reply{}, err
-	}
+func newSeed(s account.TOTPSeed) (totpSeed, error) {
 	picture, err := qrCode(s.URI.Reveal())
-	return reply{data: totpSeed{Secret: secret{s.Secret}, URI: secret{s.URI}, QRCode: secret{account.NewSecret(picture)}}}, err
+	return totpSeed{Secret: secret{s.Secret}, URI: secret{s.URI}, QRCode: secret{account.NewSecret(picture)}}, err
 }
 
 // qrCode draws a text as an SVG, with the quiet zone that scanners need.
@@ -98,7 +77,11 @@ func qrCode(text string) (string, error) {
 
 func (a *API) enrolTOTP(r *request) (reply, error) {
 	s, err := a.service.EnrolTOTP(r.Context(), r.caller)
-	return a.seed(s, err)
+	if err != nil {
+		return reply{}, err
+	}
+	out, err := newSeed(s)
+	return reply{data: out}, err
 }
 
 // FactorAdded is what a new factor comes with.
@@ -158,34 +141,32 @@ func (a *API) finishLogin(r *request, in *secondFactorRequest) (reply, error) {
 	return rep, nil
 }
 
-// passkeyAnswer is what a browser gives of a passkey: an object that is kept as it
-// came.
-type passkeyAnswer struct{ jsontext.Value }
-
-// UnmarshalJSONFrom takes an object, and null for none.
-func (p *passkeyAnswer) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	kind := d.PeekKind()
-	v, err := d.ReadValue()
-	if err != nil || kind == 'n' {
-		return err
-	}
-	if kind != '{' {
-		return &json.SemanticError{JSONKind: kind, GoType: reflect.TypeFor[passkeyAnswer]()}
-	}
-	p.Value = v.Clone()
-	return nil
-}
-
-// Schema implements [huma.SchemaProvider].
-func (passkeyAnswer) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
-}
-
-type challengeRequest struct {
+type enrolRequest struct {
 	Challenge secret `json:"challenge" doc:"That the login answered with."`
+	Factor    string `json:"factor,omitempty" enum:"totp,passkey" doc:"Which one; an authenticator app where it is not said." example:"totp"`
 }
 
-func (a *API) enrolAtLogin(r *request, in *challengeRequest) (reply, error) {
-	s, err := a.service.EnrolAtLogin(r.Context(), r.caller, in.Challenge.Secret)
-	return a.seed(s, err)
+// enrolment is what the factor begins with that was asked for: an app as in
+// totpSeed, or a passkey.
+type enrolment struct {
+	Secret  secret      `json:"secret,omitzero" doc:"For typing into the app, in base32." example:"JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"`
+	URI     secret      `json:"uri,omitzero" doc:"The same as otpauth:// address." example:"otpauth://totp/id.example.com:egor228?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=id.example.com"`
+	QRCode  secret      `json:"qr_svg,omitzero" doc:"The same as picture (SVG)."`
+	Options optionsJSON `json:"options,omitzero" doc:"Or, for a passkey, the options for the browser."`
+}
+
+func (a *API) enrolAtLogin(r *request, in *enrolRequest) (reply, error) {
+	kind := account.FactorKind(in.Factor)
+	if kind == "" {
+		kind = account.TOTP
+	}
+	e, err := a.service.EnrolAtLogin(r.Context(), in.Challenge.Secret, kind)
+	if err != nil {
+		return reply{}, err
+	}
+	if kind == account.Passkey {
+		return reply{data: enrolment{Options: optionsJSON{jsontext.Value(e.Passkey)}}}, nil
+	}
+	s, err := newSeed(e.Seed)
+	return reply{data: enrolment{Secret: s.Secret, URI: s.URI, QRCode: s.QRCode}}, err
 }

@@ -100,7 +100,7 @@ func (z *fuzzed) wantOnlyKnownWords(t *testing.T, answer *apptest.Answer) {
 	for _, fields := range []map[string]fault{e.Data.Fields, e.Fields} {
 		for name, f := range fields {
 			faults = append(faults, f)
-			if !strings.Contains(" username email password contact_number user_type current_password new_password email_or_name remember_me token code via login_request challenge passkey trust_device id user_role created updated ", " "+name+" ") {
+			if !strings.Contains(" username email password contact_number user_type current_password new_password email_or_name remember_me token code via login_request challenge passkey trust_device factor name id user_role created updated ", " "+name+" ") {
 				t.Errorf("field %q: %s", name, answer.Body)
 			}
 		}

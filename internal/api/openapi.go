@@ -133,7 +133,7 @@ func (b builder) operation(r route, path string, index int) *huma.Operation {
 			Schema: &huma.Schema{Type: huma.TypeString}, Example: "Admin,Verified",
 		})
 	}
-	for _, name := range []string{"user_id", "session_id"} {
+	for _, name := range []string{"user_id", "session_id", "passkey_id"} {
 		if strings.Contains(path, "{"+name+"}") {
 			op.Parameters = append(op.Parameters, &huma.Param{
 				Name: name, In: "path", Required: true, Description: "The id, in canonical form.",
@@ -202,6 +202,9 @@ func (b builder) success(r route) *huma.Response {
 		if r.out != nil {
 			schema = b.schemaOf(r.out)
 		}
+	}
+	if r.id == "relatedOrigins" {
+		schema = b.schemaOf(relatedOrigins{})
 	}
 	if r.id == "openapi" {
 		schema = &huma.Schema{Type: huma.TypeObject, Description: "An OpenAPI 3.1 document."}

@@ -104,8 +104,44 @@ func (a *API) routes() []route {
 			method: "POST", paths: []string{"/auth/login/second-factor/enrol"}, access: public, handle: body(a.enrolAtLogin), status: ok,
 			id: "enrolAtLogin", tag: "session", summary: "Add the second factor that a login needs",
 			about: "Where an account must have a second factor and has none, its login is refused with 401, the code `second_factor_enrolment_required` and a challenge. " +
-				"This gives the seed for an authenticator app; its first code finishes the login.",
-			in: challengeRequest{}, out: totpSeed{}, refuses: []int{401, 409},
+				"This gives the seed for an authenticator app, or the options for a passkey; the first code or answer finishes the login.",
+			in: enrolRequest{}, out: enrolment{}, refuses: []int{401, 409},
+		}, {
+			method: "POST", paths: []string{"/auth/login/second-factor/passkey-options"}, access: public, handle: body(a.passkeyFactorOptions), status: ok,
+			id: "getPasskeyFactorOptions", tag: "session", summary: "Begin to finish a login with a passkey",
+			about: "Gives the options for the browser, whose answer goes to POST /auth/login/second-factor together with the same challenge.",
+			in:    challengeRequest{}, out: passkeyOptions{}, refuses: []int{401, 404, 409},
+		}, {
+			method: "POST", paths: []string{"/auth/login/passkey/options"}, access: public, handle: body(a.passkeyLoginOptions), status: ok,
+			id: "getPasskeyLoginOptions", tag: "session", summary: "Begin to log in with a passkey",
+			about: "Gives the options for the browser. They are the same for every name and without one; where somebody is named, only he can answer. " +
+				"Pages that offer passkeys in the autofill of a field ask for them when they are opened, and pass `mediation: \"conditional\"`.",
+			in: optionalNameRequest{}, out: passkeyOptions{}, refuses: []int{409, 429},
+		}, {
+			method: "POST", paths: []string{"/auth/login/passkey"}, access: public, handle: body(a.loginWithPasskey), status: ok,
+			id: "loginWithPasskey", tag: "session", summary: "Log in with a passkey",
+			about: "Takes the browser's answer to these options. A passkey that has verified its user, by a PIN, a finger or a face, stands for both factors; one that has not is refused. " +
+				"No attempts of strangers can close it.",
+			in: passkeyLoginRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 403, 409}, answers: []string{deviceHeader, "Set-Cookie"},
+		}, {
+			method: "POST", paths: []string{"/auth/passkeys/options"}, access: token, handle: a.beginPasskey, status: ok,
+			id: "getPasskeyOptions", tag: "second factor", summary: "Begin to add a passkey",
+			about: "Gives the options for the browser. Needs a proof of identity that is at most 15 minutes old, by a second factor where there is one.",
+			out:   passkeyOptions{}, refuses: []int{409},
+		}, {
+			method: "POST", paths: []string{"/auth/passkeys"}, access: token, handle: body(a.addPasskey), status: created,
+			id: "addPasskey", tag: "second factor", summary: "Add a passkey",
+			about: "Takes the browser's answer to these options. Every other session of the account ends. The first factor comes with recovery codes.",
+			in:    addPasskeyRequest{}, out: passkeyAdded{}, refuses: []int{409},
+		}, {
+			method: "GET", paths: []string{"/auth/passkeys"}, access: token, handle: a.passkeys, status: ok,
+			id: "listPasskeys", tag: "second factor", summary: "List one's passkeys", about: "At most twenty.", out: passkeyList{},
+		}, {
+			method: "PATCH", paths: []string{"/auth/passkeys/{passkey_id}"}, access: token, handle: body(a.renamePasskey), status: ok,
+			id: "renamePasskey", tag: "second factor", summary: "Rename a passkey", about: "Only its owner sees the name.", in: renamePasskeyRequest{}, refuses: []int{404},
+		}, {
+			method: "DELETE", paths: []string{"/auth/passkeys/{passkey_id}"}, access: token, handle: a.removePasskey, status: ok,
+			id: "removePasskey", tag: "second factor", summary: "Remove a passkey", about: "Every other session of the account ends.", refuses: []int{404, 409},
 		}, {
 			method: "GET", paths: []string{"/auth/factors"}, access: token, handle: a.factors, status: ok,
 			id: "listFactors", tag: "second factor", summary: "List one's second factors", out: factorList{},
@@ -161,6 +197,11 @@ func (a *API) routes() []route {
 			about: "Takes the password once more, which counts for 15 minutes for what needs a recent proof. The session gets a new token; the old one ends.",
 			in:    reauthenticateRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{403, 429},
 		}, {
+			method: "POST", paths: []string{"/auth/reauthenticate/passkey-options"}, access: token, handle: a.passkeyAgainOptions, status: ok,
+			id: "getPasskeyAgainOptions", tag: "session", summary: "Begin to prove again who one is, with a passkey",
+			about: "Gives the options for the browser, whose answer goes to POST /auth/reauthenticate.",
+			out:   passkeyOptions{}, refuses: []int{404, 409},
+		}, {
 			method: "POST", paths: []string{"/auth/password"}, access: token, handle: body(a.changePassword), status: ok,
 			id: "changePassword", tag: "account", summary: "Change the password",
 			about: "Every other session ends. The session that asks gets a new token; its old one ends.",
@@ -200,6 +241,10 @@ func (a *API) routes() []route {
 			id: "revokeToken", tag: "service", summary: "End the session of a token",
 			about: "OAuth 2.0 token revocation (RFC 7009), with the same key. A token that is worth nothing already is no error.",
 			in:    tokenForm{}, refuses: []int{403},
+		}, {
+			method: "GET", paths: []string{relatedOriginsPath}, access: public, status: ok, // handle: see mount
+			id: "relatedOrigins", tag: "operation", summary: "The origins whose pages may use the passkeys",
+			about: "For browsers (WebAuthn level 3, section 5.11), where there is more than one of them.", refuses: []int{404},
 		}, {
 			method: "GET", paths: []string{"/healthz"}, access: public, handle: a.health, status: ok, quiet: true,
 			id: "healthz", tag: "operation", summary: "The process lives", about: "Says nothing of what it depends on.",

@@ -139,7 +139,7 @@ func (a *App) build(t testing.TB, o Options) {
 		DeviceLifetime: 180 * 24 * time.Hour, RegistrationsPerNetwork: 100, RegistrationsRefill: time.Minute,
 		SecondFactorLifetime: 24 * time.Hour, SecondFactorIdle: time.Hour,
 		MessagesPerAddress: 5, MessagesRefill: 10 * time.Minute, AsksPerNetwork: 100, NoticeSignIns: true,
-		PublicURL: PublicURL, Language: "en",
+		PublicURL: PublicURL, Language: "en", PasskeyRPID: "id.example.com", PasskeyOrigins: []string{PublicURL},
 		SessionMemory: 1 << 20, OfflineChecks: 5 * time.Minute,
 	}
 	if o.Policy != nil {
