@@ -307,6 +307,9 @@ func (s *Service) ConfirmRegistration(ctx context.Context, caller Caller, in Ans
 }
 
 func (s *Service) confirmRegistration(ctx context.Context, caller Caller, in Answer) (string, error) {
+	if s.policy.Registration == RegistrationClosed { // since it was asked for
+		return "", refuse(Forbidden, CodeRegistrationClosed)
+	}
 	broken := faults{}
 	in.check(broken, true)
 	if err := broken.err(Invalid, CodeInvalidFields); err != nil {

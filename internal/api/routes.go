@@ -49,7 +49,7 @@ func (a *API) routes() []route {
 			method: "POST", paths: []string{"/auth/register/confirm"}, access: public, handle: body(a.confirmRegistration), status: created,
 			id: "confirmRegistration", tag: "account", summary: "Finish a registration",
 			about: "Takes the token of the link, or the address and the code, from the mail that a registration was answered with where the service is set to verify first.",
-			in:    AnswerRequest{}, out: registered{}, refuses: []int{401, 409, 429}, answers: []string{"Location"},
+			in:    AnswerRequest{}, out: registered{}, refuses: []int{401, 403, 409, 429}, answers: []string{"Location"},
 		}, {
 			method: "POST", paths: []string{"/auth/login/code/send"}, access: public, handle: body(a.sendLoginCode), status: http.StatusAccepted,
 			id: "sendLoginCode", tag: "session", summary: "Have a code sent to log in with",
