@@ -3,11 +3,13 @@ package account_test
 import (
 	"encoding/base64"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
 	"propusk/internal/account"
 	"propusk/internal/apptest"
+	"propusk/internal/db"
 )
 
 // canaries are secrets that were sent to the service or came from it, by what
@@ -15,6 +17,8 @@ import (
 type canaries struct {
 	secrets map[string]string
 	said    map[string][]string // answers, by route and status; without the one that gave a token
+	codes   map[string]string   // too short to be found by accident nowhere
+	nodes   []*apptest.App      // beside the first
 }
 
 func (c *canaries) secret(what, s string) string {
@@ -27,7 +31,7 @@ func (c *canaries) send(t *testing.T, client *apptest.Client, method, path strin
 	t.Helper()
 	got := client.Do(t, method, path, body)
 	said := string(got.Body) + fmt.Sprint(got.Header)
-	for _, given := range []string{got.Text("token"), got.Header.Get(deviceHeader)} {
+	for _, given := range []string{got.Text("token"), got.Header.Get(deviceHeader), got.Text("login_request")} {
 		if given != "" {
 			said = strings.ReplaceAll(said, given, "") // it is handed over here, and must be nowhere else
 		}
@@ -46,12 +50,13 @@ func TestSecretsAreNowhere(t *testing.T) {
 	o := throughProxy(attempts(1000))
 	o.Debug = true
 	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
-		c := &canaries{secrets: map[string]string{}, said: map[string][]string{}}
+		c := &canaries{secrets: map[string]string{}, said: map[string][]string{}, codes: map[string]string{}}
 		p := newUser(t, a, "margarita", "", true)
 		c.secret("password by an operator", p.Password)
 		c.registration(t, a)
 		c.logins(t, a, p)
 		c.services(t, a, p)
+		c.singleUse(t, a, p)
 		c.changes(t, a, p)
 		c.wrongPlaces(t, a, p)
 		c.outages(t, a, p)
@@ -131,6 +136,53 @@ func (c *canaries) services(t *testing.T, a *apptest.App, p *apptest.Person) {
 	c.send(t, p.Client, "GET", "/auth/forward?role="+c.secret("misplaced role", "Kanarienvogel-role"), nil).Want(t, 403)
 	basic := a.With("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("canary:"+key)))
 	c.send(t, basic.With("Content-Type", form), "POST", "/oauth/introspect", "token="+p.Token).Want(t, 200)
+}
+
+// singleUse: links, codes and what browsers hold, of every purpose (V26).
+func (c *canaries) singleUse(t *testing.T, a *apptest.App, p *apptest.Person) {
+	o := throughProxy(verifyFirst())
+	o.Debug = true
+	b := anotherNode(t, a, o)
+	c.nodes = append(c.nodes, b)
+	c.secret("password by recovery", nextPassword)
+	for i, s := range sendables() {
+		got := s.ask(t, b, fmt.Sprintf("canary%d", i))()
+		browser, _ := got.common["login_request"].(string)
+		for what, value := range map[string]string{"link": got.link, "what the browser holds": browser} {
+			if value != "" {
+				c.secret(what+" of "+s.name, value)
+			}
+		}
+		if got.code != "" {
+			c.codes["code of "+s.name] = got.code
+		}
+		as := b.Client
+		if got.token != "" {
+			as = as.As(got.token)
+		}
+		byLink := got.link != ""
+		c.send(t, as, "POST", got.path+"?token="+got.link, got.body(byLink)) // used
+		c.send(t, as, "POST", got.path, got.body(byLink))                    // and again
+		if got.code != "" {
+			c.send(t, as, "POST", got.path, got.body(false))
+		}
+		for _, sent := range []string{got.link, got.code} {
+			for _, call := range [][2]string{{"GET", "/auth/session?token=" + sent}, {"GET", "/account/verify?token=" + sent}, {"POST", "/auth/recover/" + sent}} {
+				c.send(t, b.As(sent), call[0], call[1], nil)
+			}
+			c.send(t, b.Client, "POST", got.path, map[string]any{"token": sent, "code": sent, "email_or_name": sent})
+			c.send(t, b.Client, "POST", got.path, `{"token":"`+sent+`"`)
+		}
+	}
+	for _, name := range []string{p.Username, "nobody-at-all"} {
+		for _, body := range asks {
+			path, form := body(name)
+			c.send(t, b.Client, "POST", path, form).Want(t, 202)
+		}
+	}
+	admin := newUser(t, a, "canary-admin", account.RoleAdmin, true)
+	admin.Login(t, a.Client)
+	c.secret("issued link", c.send(t, admin.Client, "POST", "/admin/users/"+p.ID+"/recovery", nil).Want(t, 201).Text("token"))
 }
 
 func (c *canaries) changes(t *testing.T, a *apptest.App, p *apptest.Person) {
@@ -218,6 +270,10 @@ func (c *canaries) outages(t *testing.T, a *apptest.App, p *apptest.Person) {
 
 func (c *canaries) search(t *testing.T, a *apptest.App) {
 	places := map[string]string{"database": dump(t, a), "log": a.Log.String(), "metrics": metrics(t, a)}
+	for _, b := range c.nodes {
+		places["log"] += b.Log.String()
+		places["metrics"] += metrics(t, b)
+	}
 	for where, said := range c.said {
 		places["answer to "+where] = strings.Join(said, "\n")
 	}
@@ -230,6 +286,17 @@ func (c *canaries) search(t *testing.T, a *apptest.App) {
 				if strings.Contains(all, needle) {
 					t.Errorf("%s (%q) is in the %s, %s", what, secret, place, form)
 				}
+			}
+		}
+	}
+	for what, code := range c.codes {
+		whole := regexp.MustCompile(`(?:^|[^0-9a-f])` + code + `(?:[^0-9a-f]|$)`)
+		for place, all := range places {
+			if place == "database" && a.Engine == db.SQLite { // where pages hold anything
+				continue
+			}
+			if found := whole.FindString(all); found != "" {
+				t.Errorf("%s (%s) is in the %s", what, code, place)
 			}
 		}
 	}

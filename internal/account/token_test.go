@@ -214,6 +214,10 @@ func encodings(secret string) map[string]string {
 		out["as the bytes of the UUID"] = string(b)
 		out["as the hexadecimal of the UUID"] = hex.EncodeToString(b)
 	}
+	if b, err := base64.RawURLEncoding.DecodeString(secret); err == nil && len(b) == 32 {
+		out["as the bytes of the token"] = string(b)
+		out["as the hexadecimal of the token"] = hex.EncodeToString(b)
+	}
 	// In base64 a text looks different at each of the three places that it can
 	// have within a group; what depends on its neighbours is cut off.
 	for shift, name := range []string{"in base64", "in base64, one byte on", "in base64, two bytes on"} {
