@@ -11,6 +11,7 @@ import (
 	"propusk/internal/account"
 	"propusk/internal/apptest"
 	"propusk/internal/db"
+	"propusk/internal/outbox"
 )
 
 // change is a call that changes something. p has a proven address, two live
@@ -18,6 +19,8 @@ import (
 type change struct {
 	name string
 	do   func(t *testing.T, a *apptest.App, p *apptest.Person, other string) (failed bool)
+	// prepare has something sent, which do brings back; nil: nothing.
+	prepare func(t *testing.T, a *apptest.App, p *apptest.Person)
 }
 
 func changes() []change {
@@ -34,37 +37,99 @@ func changes() []change {
 		return func(t *testing.T, a *apptest.App, p *apptest.Person, _ string) bool { return f(t, a.Service, p) != nil }
 	}
 	nothing := func(*apptest.Person) any { return nil }
-	return []change{
-		{"register", func(t *testing.T, a *apptest.App, p *apptest.Person, _ string) bool {
+	return append(answered(), []change{
+		{name: "register", do: func(t *testing.T, a *apptest.App, p *apptest.Person, _ string) bool {
 			return a.With("Idempotency-Key", "key-"+p.Username).Do(t, "POST", "/auth/register", map[string]any{
 				"username": p.Username + "-child", "email": "child-" + p.Email, "password": p.Password,
 			}).Status >= 500
 		}},
-		{"login", over("POST", "/auth/login", func(p *apptest.Person) any { return loginBody(p.Username, p.Password) })},
-		{"logout", over("POST", "/auth/logout", nothing)},
-		{"end of one", func(t *testing.T, a *apptest.App, p *apptest.Person, other string) bool {
+		{name: "login", do: over("POST", "/auth/login", func(p *apptest.Person) any { return loginBody(p.Username, p.Password) })},
+		{name: "logout", do: over("POST", "/auth/logout", nothing)},
+		{name: "end of one", do: func(t *testing.T, a *apptest.App, p *apptest.Person, other string) bool {
 			return p.Do(t, "DELETE", "/auth/sessions/"+sessionID(t, a, other), nil).Status >= 500
 		}},
-		{"end of others", over("DELETE", "/auth/sessions", nothing)},
-		{"reauthenticate", over("POST", "/auth/reauthenticate", func(p *apptest.Person) any { return map[string]any{"password": p.Password} })},
-		{"change of password", over("POST", "/auth/password", func(p *apptest.Person) any {
+		{name: "end of others", do: over("DELETE", "/auth/sessions", nothing)},
+		{name: "reauthenticate", do: over("POST", "/auth/reauthenticate", func(p *apptest.Person) any { return map[string]any{"password": p.Password} })},
+		{name: "change of password", do: over("POST", "/auth/password", func(p *apptest.Person) any {
 			return map[string]any{"current_password": p.Password, "new_password": nextPassword}
 		})},
-		{"PUT", over("PUT", "/{id}", func(p *apptest.Person) any {
+		{name: "PUT", do: over("PUT", "/{id}", func(p *apptest.Person) any {
 			return map[string]any{"username": p.Username + "-2", "email": p.Email, "password": nextPassword}
 		})},
-		{"PATCH of a proven address", over("PATCH", "/{id}", func(p *apptest.Person) any { return map[string]any{"email": "new-" + p.Email} })},
-		{"delete", over("DELETE", "/{id}", nothing)},
-		{"disable", rule(func(t *testing.T, s *account.Service, p *apptest.Person) error {
+		{name: "PATCH of a proven address", do: over("PATCH", "/{id}", func(p *apptest.Person) any { return map[string]any{"email": "new-" + p.Email} })},
+		{name: "delete", do: over("DELETE", "/{id}", nothing)},
+		{name: "disable", do: rule(func(t *testing.T, s *account.Service, p *apptest.Person) error {
 			return s.DisableUser(t.Context(), operator(), p.ID)
 		})},
-		{"role", rule(func(t *testing.T, s *account.Service, p *apptest.Person) error {
+		{name: "role", do: rule(func(t *testing.T, s *account.Service, p *apptest.Person) error {
 			return s.SetRole(t.Context(), operator(), p.ID, account.RoleAdmin)
 		})},
-		{"end of all", rule(func(t *testing.T, s *account.Service, p *apptest.Person) error {
+		{name: "end of all", do: rule(func(t *testing.T, s *account.Service, p *apptest.Person) error {
 			_, err := s.RevokeSessions(t.Context(), operator(), p.ID, "")
 			return err
 		})},
+	}...)
+}
+
+// answered is what comes of bringing back what was sent.
+func answered() []change {
+	var b brought
+	var x *codeLogin
+	bring := func(byLink bool) func(*testing.T, *apptest.App, *apptest.Person, string) bool {
+		return func(t *testing.T, a *apptest.App, _ *apptest.Person, _ string) bool {
+			got := b.bring(t, a, byLink)
+			if got.Status >= 300 && got.Status < 500 {
+				t.Errorf("%s: status %d: %s", b.path, got.Status, got.Body)
+			}
+			return got.Status >= 500
+		}
+	}
+	confirm := func(t *testing.T, a *apptest.App, p *apptest.Person) {
+		p.Login(t, a.Client)
+		to := fmt.Sprintf("a%d-%s", phones.Add(1), p.Email)
+		p.Do(t, "PATCH", "/"+p.ID, map[string]any{"email": to}).Want(t, http.StatusOK)
+		l := a.Letter(t, to, outbox.EmailChangeConfirm)
+		b = brought{path: "/auth/verify/email", name: p.Username, link: l.Token, code: l.Code}
+	}
+	return []change{
+		{name: "proof of a new address, by link", prepare: confirm, do: bring(true)},
+		{name: "proof of a new address, by code", prepare: confirm, do: bring(false)},
+		{name: "undo of a change of address", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) {
+			old := p.Email
+			changeEmail(t, a, p, fmt.Sprintf("b%d-%s", phones.Add(1), p.Email))
+			b = brought{path: "/auth/verify/email/undo", link: a.Letter(t, old, outbox.EmailChanged).Token}
+		}, do: bring(true)},
+		{name: "proof of a number", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) {
+			number := withPhone(t, a, p, false)
+			p.Do(t, "POST", "/auth/verify/phone/send", nil).Want(t, http.StatusAccepted)
+			b = brought{token: p.Token, path: "/auth/verify/phone", nameless: true, code: a.Letter(t, number, outbox.VerifyPhone).Code}
+		}, do: bring(false)},
+		{name: "recovery", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) {
+			a.Do(t, "POST", "/auth/recover", map[string]any{"email_or_name": p.Username}).Want(t, http.StatusAccepted)
+			b = brought{path: "/auth/recover/confirm", common: map[string]any{"new_password": p.Password}, link: a.Letter(t, p.Email, outbox.Recover).Token}
+		}, do: bring(true)},
+		{name: "login by code", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) { x = askCode(t, a, p) },
+			do: func(t *testing.T, a *apptest.App, _ *apptest.Person, _ string) bool {
+				return x.try(t, a.Client, x.code).Status >= 500
+			}},
+		{name: "login by link", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) { x = askCode(t, a, p) },
+			do: func(t *testing.T, _ *apptest.App, _ *apptest.Person, _ string) bool { return x.byLink(t).Status >= 500 }},
+		{name: "end of a registration", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) {
+			name := fmt.Sprintf("later%d", phones.Add(1))
+			o := verifyFirst()
+			o.Idle = true
+			anotherNode(t, a, o).Do(t, "POST", "/auth/register", form(name, name+"@example.com")).Want(t, http.StatusAccepted)
+			b = brought{path: "/auth/register/confirm", link: a.Letter(t, name+"@example.com", outbox.Register).Token}
+		}, do: bring(true)},
+		{name: "issue of a recovery", do: func(t *testing.T, a *apptest.App, p *apptest.Person, _ string) bool {
+			_, _, _, err := a.Service.IssueRecovery(t.Context(), operator(), p.ID)
+			return err != nil
+		}},
+		{name: "sending of what was asked for", prepare: func(t *testing.T, a *apptest.App, p *apptest.Person) {
+			a.Do(t, "POST", "/auth/recover", map[string]any{"email_or_name": p.Username}).Want(t, http.StatusAccepted)
+		}, do: func(t *testing.T, a *apptest.App, _ *apptest.Person, _ string) bool {
+			return a.Service.ServeRequests(t.Context()) != nil
+		}},
 	}
 }
 
@@ -73,7 +138,9 @@ func changes() []change {
 // trail, none happens.
 func TestChangeHappensWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
-	apptest.Each(t, attempts(1<<20), func(t *testing.T, a *apptest.App) {
+	o := manyMessages()
+	o.Idle = true // what strangers ask for waits until it is served
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
 		d := direct(t, a.URL)
 		people := 0
 		fresh := func() (*apptest.Person, string) {
@@ -82,10 +149,13 @@ func TestChangeHappensWholeOrNotAtAll(t *testing.T) {
 			p.Login(t, a.Client)
 			return p, another(t, a, p)
 		}
-		for _, table := range []string{"events", "users", "sessions", "session_changes", "session_epoch", "email_changes", "outbox", "idempotency"} {
+		for _, table := range []string{"events", "users", "sessions", "session_changes", "session_epoch", "email_changes", "outbox", "idempotency", "tokens", "requests"} {
 			p, other := fresh()
 			var failed []string
 			for _, c := range changes() {
+				if c.prepare != nil {
+					c.prepare(t, a, p)
+				}
 				before := d.read(t)
 				mend := breakTable(t, d, a.Engine, table)
 				if !c.do(t, a, p, other) {
