@@ -88,7 +88,7 @@ func (s *Service) RelatedOrigins() []string {
 	if !s.passkeysPossible() || len(s.policy.PasskeyOrigins) < 2 {
 		return nil
 	}
-	return s.policy.PasskeyOrigins
+	return slices.DeleteFunc(slices.Clone(s.policy.PasskeyOrigins), func(o string) bool { return !strings.HasPrefix(o, "http") }) // apps are no pages
 }
 
 // begin makes the token of a challenge and the options around it.

@@ -113,6 +113,7 @@ func policy(cfg config.Config) account.Policy {
 		AttemptsMaxWait: cfg.AttemptsMaxWait, AttemptsLimit: cfg.AttemptsLimit, DeviceLifetime: cfg.DeviceLifetime,
 		RegistrationsPerNetwork: cfg.RegistrationsPerNetwork, RegistrationsRefill: cfg.RegistrationsRefill,
 		SecondFactorLifetime: cfg.SecondFactorLifetime, SecondFactorIdle: cfg.SecondFactorIdle, RequiredFactor: cfg.RequireSecondFactor, TrustDevices: cfg.TrustDevices,
+		PasskeyRPID: cfg.PasskeyRPID, PasskeyOrigins: cfg.PasskeyOrigins, PasskeyAAGUIDs: cfg.PasskeyAAGUIDs, PasskeyRoots: cfg.PasskeyRoots,
 		RequireVerified: cfg.RequireVerified, NoticeSignIns: cfg.NoticeSignIns, MessagesPerAddress: cfg.MessagesPerAddress,
 		MessagesRefill: cfg.MessagesRefill, AsksPerNetwork: cfg.AsksPerNetwork, Mail: !cfg.SMTP.IsZero(), Zone: cfg.TimeZone, Language: mainLanguage(cfg),
 		SessionMemory: cfg.SessionMemory, OfflineChecks: cfg.OfflineChecks,

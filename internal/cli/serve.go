@@ -188,6 +188,9 @@ func warn(ctx context.Context, log *slog.Logger, cfg config.Config) {
 		log.WarnContext(ctx, "callers from the trusted networks read and change every user without a token",
 			slog.Any("trusted_networks", cfg.TrustedNetworks))
 	}
+	if cfg.PublicURL != nil && cfg.PasskeyRPID == "" {
+		log.WarnContext(ctx, "there are no passkeys: browsers make none for an IP address; give public-url a name, such as http://localhost:8001")
+	}
 	warnOfMessages(ctx, log, cfg)
 }
 

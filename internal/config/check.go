@@ -31,6 +31,7 @@ func (l *loader) checkTogether() {
 		l.refuse("token-lifetime-remembered", "is shorter than token-lifetime (%s)", l.found["token-lifetime"].source)
 	}
 	l.checkMessages()
+	l.checkPasskeys()
 	if l.ok("listen", "ops-listen") && wouldCollide(c.Listen, c.OpsListen) {
 		l.refuse("ops-listen", "has the port of listen (%s)", l.found["listen"].source)
 	}
@@ -163,6 +164,7 @@ func (l *loader) derive() {
 	case c.SMSCountries[0] == AnyCountry:
 		c.SMSCountries = nil
 	}
+	c.PasskeyRPID, c.PasskeyOrigins = c.passkeys()
 	if !l.given("token-lifetime-remembered") {
 		c.SecondFactorLifetime = max(24*time.Hour, c.TokenLifetime)
 	}

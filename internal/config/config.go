@@ -18,6 +18,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"log/slog"
 	"net/mail"
 	"net/netip"
@@ -107,13 +108,18 @@ type Config struct {
 	AttemptsLimit      int           // wrong passwords in a row that close an account to unknown devices; at most 100
 	DeviceLifetime     time.Duration // whole seconds
 
-	RequireSecondFactor []string      // roles, or "all"; empty: nobody
-	TrustDevices        time.Duration // for how long a device may go without a second factor; 0: never
-	RequireVerified     bool          // no login before an address or a number is proven
-	NoticeSignIns       bool          // owners are told of sign-ins from unknown devices
-	MessagesPerAddress  int           // messages that anybody can have sent to one address at once
-	MessagesRefill      time.Duration // time after which an address can have one more
-	AsksPerNetwork      int           // messages that callers of one network can ask for at once
+	RequireSecondFactor []string       // roles, or "all"; empty: nobody
+	TrustDevices        time.Duration  // for how long a device may go without a second factor; 0: never
+	PasskeyRPID         string         // a domain; empty: there are no passkeys
+	PasskeyOrigins      []string       // as browsers send them, or android:apk-key-hash:…; never empty with a domain
+	PasskeyAAGUIDs      []string       // in lower case; nil: any
+	PasskeyRootsFile    string         // PEM; empty for none
+	PasskeyRoots        *x509.CertPool // what it holds; nil for a tool
+	RequireVerified     bool           // no login before an address or a number is proven
+	NoticeSignIns       bool           // owners are told of sign-ins from unknown devices
+	MessagesPerAddress  int            // messages that anybody can have sent to one address at once
+	MessagesRefill      time.Duration  // time after which an address can have one more
+	AsksPerNetwork      int            // messages that callers of one network can ask for at once
 
 	RegistrationsPerNetwork int
 	RegistrationsRefill     time.Duration // time after which a network has one more

@@ -72,6 +72,10 @@ type Flags struct {
 	RequireVerified     *string `name:"require-verified" placeholder:"on|off" group:"Accounts" help:"Let nobody log in before an e-mail address or phone number is proven."`
 	RequireSecondFactor *string `name:"require-second-factor" placeholder:"none|all|ROLE,…" group:"Sessions" help:"Who must have a second factor; who has none adds one at the next login."`
 	TrustDevices        *string `name:"trust-devices" placeholder:"DURATION|none" group:"Sessions" help:"For how long users may have a device go without a second factor, such as 30d."`
+	PasskeyRPID         *string `name:"passkey-rp-id" placeholder:"DOMAIN" group:"Sessions" help:"Domain that passkeys are made for; the host of --public-url if not given. Those that were made for another are worth nothing."`
+	PasskeyOrigins      *string `name:"passkey-origins" placeholder:"ORIGIN,…" group:"Sessions" help:"Web origins whose pages may use passkeys, such as https://app.example.com, and apps as android:apk-key-hash:…; that of --public-url if not given."`
+	PasskeyAAGUIDs      *string `name:"passkey-aaguids" placeholder:"UUID,…" group:"Sessions" help:"Models of authenticators whose passkeys are taken; all if not given."`
+	PasskeyRoots        *string `name:"passkey-roots" placeholder:"FILE" group:"Sessions" help:"PEM certificates of makers of authenticators: passkeys are taken only with an attestation by one of them."`
 	NoticeSignIns       *string `name:"notice-sign-ins" placeholder:"on|off" group:"Messages" help:"Tell owners of logins from devices that their account does not know."`
 	MessagesPerAddress  *string `name:"messages-per-address" placeholder:"N" group:"Messages" help:"Links and codes that can be asked for one address before it must wait."`
 	MessagesRefill      *string `name:"messages-refill" placeholder:"DURATION" group:"Messages" help:"Time after which an address can have one more."`

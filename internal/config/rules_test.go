@@ -85,6 +85,17 @@ func TestEachSettingTakesWhatItShouldAndRefusesTheRest(t *testing.T) {
 			bad:     []string{"", "ind,ind", "Ind", "a b", "a-b", "имя", strings.Repeat("a", 33), "ind,", "0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f,g"},
 		},
 		{setting: "phone-region", good: []string{"RU", "US"}, bad: []string{"", "ru", "R", "RUS", "РУ", "+7", "RU\n"}},
+		{
+			setting: "passkey-rp-id",
+			good:    []string{""},
+			bad:     []string{"127.0.0.1", "[::1]", "::1", "com", "co.uk", "github.io", "https://example.com", "example.com:443", "пример.рф", "a_b.example.com", "example..com"},
+		},
+		{setting: "passkey-origins", good: []string{""}, bad: []string{"*", "http://example.com", "https://example.com/", "http://127.0.0.1:8001", "ios:bundle-id:x", "android:apk-key-hash:short", "https://a.example.com,https://a.example.com"}},
+		{
+			setting: "passkey-aaguids",
+			good:    []string{"", "ee882879-721c-4913-9775-3dfcce97072a", "EE882879-721c-4913-9775-3dfcce97072a,00000000-0000-0000-0000-000000000000"},
+			bad:     []string{"x", "ee882879721c491397753dfcce97072a", "ee882879-721c-4913-9775-3dfcce97072a,ee882879-721c-4913-9775-3dfcce97072a"},
+		},
 		{setting: "languages", good: []string{"en", "ru", "ru,en"}, bad: []string{"", "de", "en,en", "EN", "en,,ru"}},
 		{setting: "time-zone", good: []string{"UTC", "Europe/Moscow"}, bad: []string{"", "Local", "MSK", "+03:00", "../etc/passwd", "europe moscow"}},
 		{
