@@ -360,11 +360,14 @@ func (s *Service) usePasskey(ctx context.Context, tx *db.Tx, now time.Time, call
 		return 0, refusePasskey(Unauthenticated, CodePasskeyRefused, "the page is of another origin")
 	}
 	r := rows[i]
+	flags := parsed.Response.AuthenticatorData.Flags
+	if b.Data.UserVerification == protocol.VerificationRequired && !flags.HasUserVerified() { // the library says so too, in words for nobody
+		return 0, r.unverified()
+	}
 	made, err := s.checkAssertion(keeper{user: u, rows: rows}, b, parsed)
 	if err != nil {
 		return 0, &refusedPasskey{refusal: refuse(Unauthenticated, CodePasskeyRefused), reason: reasonOf(err), id: r.ID}
 	}
-	flags := parsed.Response.AuthenticatorData.Flags
 	by, err := r.proves(flags.HasUserVerified(), c.purpose)
 	if err != nil {
 		return 0, err
@@ -400,9 +403,13 @@ func (r *passkeyRow) proves(verified bool, p purpose) (Methods, error) {
 	case verified && trusted:
 		return ByPasskey | ByUserVerified, nil
 	case p == forPasskeyLogin, p == forPasskeyAgain && r.userVerified:
-		return 0, &refusedPasskey{refusal: refuse(Unauthenticated, CodePasskeyUnverified), reason: "it did not verify its user", id: r.ID}
+		return 0, r.unverified()
 	}
 	return ByPasskey, nil
+}
+
+func (r *passkeyRow) unverified() error {
+	return &refusedPasskey{refusal: refuse(Unauthenticated, CodePasskeyUnverified), reason: "it did not verify its user, or has no right to say so", id: r.ID}
 }
 
 // notePasskeyCopied: the counter of a passkey has not gone on, as if there were

@@ -272,3 +272,10 @@ func (c *Client) LoginWithPasskey(t testing.TB, a *Authenticator) *Answer {
 	options := c.Do(t, "POST", "/auth/login/passkey/options", Object{}).Want(t, 200)
 	return c.Do(t, "POST", "/auth/login/passkey", Object{"passkey": a.Get(t, options)})
 }
+
+// LoginByPasskey logs the person in anew with his passkey alone.
+func (p *Person) LoginByPasskey(t testing.TB, a *App, k *Authenticator) {
+	t.Helper()
+	p.Token = a.LoginWithPasskey(t, k).Want(t, 200).Text("token")
+	p.Client = a.As(p.Token)
+}
