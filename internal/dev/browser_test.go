@@ -41,7 +41,9 @@ func TestInboxInABrowser(t *testing.T) {
 			t.Fatalf("title %q, want %q", got, c.title)
 		}
 		register(t, a, "someone-"+c.lang, c.lang+"@example.com")
-		comes(t, func() bool { return browser.Eval[int](watching, `document.querySelectorAll(".messages li").length`) == 1 })
+		comes(t, func() bool {
+			return browser.Eval[int](watching, `document.querySelectorAll(".messages li").length`) == 1
+		})
 		if got := watching.Text(".code"); got != "271828" {
 			t.Errorf("code %q", got)
 		}
