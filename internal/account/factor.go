@@ -248,8 +248,11 @@ func (s *Service) RemoveFactors(ctx context.Context, caller Caller, userID strin
 			if _, err := tx.Exec(ctx, deleteOrphanedCodes, u.ID); err != nil {
 				return err
 			}
-			if kind == "" {
-				kind = u.factors.kinds()[0]
+			if kinds := u.factors.kinds(); kind == "" && len(kinds) > 0 {
+				kind = kinds[0]
+			}
+			if kind == "" { // an app that was never confirmed, of which nobody need be told
+				return s.authorize(ctx, tx, now, caller, removedFactor, u.ID, nil)
 			}
 			return s.factorChanged(ctx, tx, now, caller, u, removedFactor, kind, "")
 		})

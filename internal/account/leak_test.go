@@ -167,7 +167,7 @@ func (c *canaries) singleUse(t *testing.T, a *apptest.App, p *apptest.Person) {
 			c.send(t, as, "POST", got.path, got.body(false))
 		}
 		for _, sent := range []string{got.link, got.code} {
-			for _, call := range [][2]string{{"GET", "/auth/session?token=" + sent}, {"GET", "/account/verify?token=" + sent}, {"POST", "/auth/recover/" + sent}} {
+			for _, call := range [][2]string{{"GET", "/auth/session?token=" + sent}, {"POST", "/auth/recover/" + sent}} {
 				c.send(t, b.As(sent), call[0], call[1], nil)
 			}
 			c.send(t, b.Client, "POST", got.path, map[string]any{"token": sent, "code": sent, "email_or_name": sent})

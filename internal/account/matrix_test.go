@@ -118,6 +118,7 @@ func TestNoWayInForgetsTheSecondFactor(t *testing.T) {
 			},
 		},
 		"finishLogin": nil, "reauthenticate": nil, "changePassword": nil, // need a challenge, or a session: see below
+		"loginWithPasskey": nil, // two factors, or refused: see passkey_test.go
 	}
 	apptest.Each(t, apptest.Options{Policy: func(p *account.Policy) { p.AttemptsPerNetwork, p.MessagesPerAddress = 1<<20, 1000 }}, func(t *testing.T, a *apptest.App) {
 		if ids := minting(t, a); !slices.Equal(ids, slices.Sorted(maps.Keys(ways))) {
