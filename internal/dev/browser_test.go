@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,9 +84,12 @@ func comes(t *testing.T, so func() bool) {
 // people to look at.
 func picture(t *testing.T, tab *browser.Tab, name string) {
 	t.Helper()
-	if dir := os.Getenv("PROPUSK_SCREENSHOTS"); dir != "" {
-		if err := os.WriteFile(dir+"/dev-"+name+".png", tab.Screenshot(), 0o600); err != nil {
-			t.Error(err)
-		}
+	folder := os.Getenv("PROPUSK_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	file := filepath.Join(folder, "dev-"+name+".png")
+	if err := os.WriteFile(file, tab.Screenshot(), 0o600); err != nil {
+		t.Error(err)
 	}
 }
