@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,5 +34,27 @@ func TestDevEndsThoughSomebodyWaitsForAMessage(t *testing.T) {
 	}
 	if err := <-answered; err != nil {
 		t.Errorf("who waited was not answered: %v", err)
+	}
+}
+
+// A test may use one address and one number over and over: what is limited for
+// the world's sake is not where nothing leaves. It is limited where a test asks
+// for that.
+func TestDevShowsEveryMessage(t *testing.T) {
+	const most = 30
+	for setting, want := range map[string]int{"--log-level=info": most, "--messages-per-address=3": 3, "--mail-per-recipient=2": 2} {
+		p := run(t, t.TempDir(), "dev", setting)
+		send := func(path, body string) []byte {
+			t.Helper()
+			return replay(t, p, example{method: "POST", path: path, body: body}, "")
+		}
+		send("/dev/users", `{"verified":true}`)
+		for range most {
+			send("/auth/recover", `{"email_or_name":"user1"}`)
+		}
+		got := replay(t, p, example{method: "GET", path: "/dev/messages?kind=recover&limit=1000"}, "")
+		if n := strings.Count(string(got), `"kind":"recover"`); n != want {
+			t.Errorf("%s: %d messages, want %d", setting, n, want)
+		}
 	}
 }

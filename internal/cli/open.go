@@ -122,7 +122,7 @@ func policy(cfg config.Config) account.Policy {
 		p.PublicURL = cfg.PublicURL.String()
 	}
 	if cfg.Mode == config.Dev {
-		p.FirstUserID, p.FixedCode, p.Mail, p.NoticeSignIns = seedUserID, cfg.DevCode, true, true
+		p.FirstUserID, p.FixedCode, p.Mail = seedUserID, cfg.DevCode, true
 	}
 	return p
 }
