@@ -89,7 +89,7 @@ func picture(t *testing.T, tab *browser.Tab, name string) {
 		return
 	}
 	file := filepath.Join(folder, "dev-"+name+".png")
-	if err := os.WriteFile(file, tab.Screenshot(), 0o600); err != nil {
+	if err := os.WriteFile(file, tab.Screenshot(), 0o600); err != nil { //nolint:gosec // who runs the test names the folder
 		t.Error(err)
 	}
 }
