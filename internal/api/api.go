@@ -56,7 +56,7 @@ func New(o Options) (*API, error) {
 		mux: http.NewServeMux(), paths: map[string][]string{},
 	}
 	for m := range a.methods {
-		b, err := json.Marshal(account.Methods(m).Names()) //nolint:gosec // 0 to 255
+		b, err := json.Marshal(account.Methods(m).Names())
 		if err != nil {
 			return nil, fmt.Errorf("names of methods: %w", err)
 		}

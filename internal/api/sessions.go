@@ -80,7 +80,7 @@ func (a *API) session(r *request) (reply, error) {
 func (a *API) logout(r *request) (reply, error) {
 	rep := reply{}
 	if r.cookie {
-		gone := a.SessionCookie(account.Token{})
+		gone := a.SessionCookie(account.Token{}) //nolint:gosec // it is made as every cookie of ours
 		gone.MaxAge = -1
 		rep.cookies = []*http.Cookie{gone}
 	}
