@@ -24,7 +24,7 @@ check: format vet generated lint arrows test ## All that CI checks
 
 .PHONY: test
 test: test-deps ## Run the tests on SQLite and PostgreSQL, with the race detector
-	go test -race ./...
+	go test -race -timeout 30m ./...
 
 .PHONY: bench
 bench: ## Compare the speed with the bare limits and with peers
