@@ -410,7 +410,7 @@ func (c *claim) refuse(ctx context.Context, now time.Time, userID string) error 
 	if err != nil {
 		return err
 	}
-	return wrongCode(c.caller)
+	return refuse(Unauthenticated, CodeWrongCode)
 }
 
 // use locks the user and uses the token up.
