@@ -183,7 +183,7 @@ func TestLoneProcessChecksTokensWithoutItsDatabase(t *testing.T) {
 				wantOutage(t, a, a.As(p.ID).Do(t, "GET", "/auth/session", nil))
 			}
 			gate.Restore()
-			eventually(t, "recovery", 40*time.Second, func() bool { return quick(t, a, p.Token) == http.StatusOK && heard(t, a) })
+			eventually(t, "recovery", 10*time.Second, func() bool { return quick(t, a, p.Token) == http.StatusOK && heard(t, a) })
 			wantStatus(t, a, "ended", ended, http.StatusUnauthorized)
 		})
 	}
