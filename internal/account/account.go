@@ -222,7 +222,8 @@ const (
 	listFactors       Action = "factor.listed"
 	beginFactor       Action = "factor.begun"
 	addedFactor       Action = "factor.added"
-	removedFactor     Action = "factor.removed"
+	removedFactor     Action = "factor.removed" // by its owner
+	clearFactors      Action = "factor.cleared" // by an administrator
 	renamedFactor     Action = "factor.renamed"
 	factorFailed      Action = "factor.failed"
 	passkeyCopied     Action = "passkey.copied" // its counter has gone back
@@ -283,7 +284,7 @@ func selfMay(a Action) bool {
 
 func adminMay(a Action) bool {
 	switch a {
-	case readUser, replaceUser, patchUser, deleteUser, issueRecovery, listFactors, removedFactor:
+	case readUser, replaceUser, patchUser, deleteUser, issueRecovery, listFactors, clearFactors:
 		return true
 	default:
 		return false

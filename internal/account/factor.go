@@ -209,7 +209,7 @@ func hasWayIn(u userRow) bool {
 // RemoveFactors takes factors off a user who has lost them, on an administrator's
 // or operator's word: all of a kind, or all there are for "".
 func (s *Service) RemoveFactors(ctx context.Context, caller Caller, userID string, kind FactorKind) error {
-	if err := s.may(caller, removedFactor, userID); err != nil {
+	if err := s.may(caller, clearFactors, userID); err != nil {
 		return err
 	}
 	now := s.now()
@@ -222,7 +222,7 @@ func (s *Service) RemoveFactors(ctx context.Context, caller Caller, userID strin
 			if err != nil {
 				return notFoundIs(err, refuse(NotFound, CodeUserNotFound))
 			}
-			if caller.Kind == User && caller.UserID != userID && u.Role == RoleAdmin {
+			if caller.Kind == User && u.Role == RoleAdmin { // his own he removes as everybody does
 				return refuse(Forbidden, CodeNotOverAdmins)
 			}
 			removed := false
@@ -252,9 +252,9 @@ func (s *Service) RemoveFactors(ctx context.Context, caller Caller, userID strin
 				kind = kinds[0]
 			}
 			if kind == "" { // an app that was never confirmed, of which nobody need be told
-				return s.authorize(ctx, tx, now, caller, removedFactor, u.ID, nil)
+				return s.authorize(ctx, tx, now, caller, clearFactors, u.ID, nil)
 			}
-			return s.factorChanged(ctx, tx, now, caller, u, removedFactor, kind, "")
+			return s.factorChanged(ctx, tx, now, caller, u, clearFactors, kind, "")
 		})
 	})
 }

@@ -461,3 +461,37 @@ func TestAdminRemovesLostFactorsOfUsersOnly(t *testing.T) {
 		admin.Do(t, "DELETE", "/admin/users/"+user.ID+"/factors", nil).Want(t, 403, "reauthentication_required")
 	})
 }
+
+// Attack: the call of administrators must not be a second way to remove one's own
+// factors, without what is asked there: the last way in stays, and so does the
+// last factor of who must have one (V36).
+func TestNobodyRemovesHisOwnFactorsByTheCallOfAdministrators(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
+		user, admin := arm(t, a, newUser(t, a, "user", "", true)), arm(t, a, newUser(t, a, "admin", account.RoleAdmin, true))
+		user.again(t, a)
+		user.Do(t, "DELETE", "/admin/users/"+user.ID+"/factors", nil).Want(t, 404, "user_not_found")
+		admin.again(t, a)
+		admin.Do(t, "DELETE", "/admin/users/"+admin.ID+"/factors", nil).Want(t, 403, "not_over_admins")
+		user.challenge(t, a.Client)
+		admin.challenge(t, a.Client)
+	})
+}
+
+// S-16: what an Admin changes of others asks for his own proof, by his own second
+// factor where he has one, whatever they have.
+func TestAdminsChangesAskForHisOwnProof(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
+		plain, strong := newUser(t, a, "plain", account.RoleAdmin, true), arm(t, a, newUser(t, a, "strong", account.RoleAdmin, true))
+		user, armedUser := newUser(t, a, "user", "", true), arm(t, a, newUser(t, a, "armed", "", true))
+		set := func(c *apptest.Client, id, password string) *apptest.Answer {
+			return c.Do(t, "PATCH", "/"+id, map[string]any{"password": password})
+		}
+		plain.Login(t, a.Client)
+		set(plain.Client, armedUser.ID, "first-Anchor-71-quartz").Want(t, 200)
+		set(strong.Client, user.ID, "second-Anchor-71-quartz").Want(t, 403, "second_factor_proof_required")
+		strong.again(t, a)
+		set(strong.Client, user.ID, "third-Anchor-71-quartz").Want(t, 200)
+	})
+}

@@ -171,8 +171,15 @@ func (s *Service) proveForChange(ctx context.Context, caller Caller, u userRow, 
 	if caller.Kind != User || w.proof != nil {
 		return nil
 	}
-	if !w.CurrentPassword.Set || u.factors.any() {
-		if err := s.fresh(caller, u, s.now()); err != nil || !w.CurrentPassword.Set {
+	me := u // whose proof it is, whoever is changed
+	if caller.UserID != u.ID {
+		var err error
+		if me, err = userByID(ctx, s.db, caller.UserID); err != nil {
+			return notFoundIs(err, refuse(Unauthenticated, CodeTokenInvalid))
+		}
+	}
+	if !w.CurrentPassword.Set || me.factors.any() {
+		if err := s.fresh(caller, me, s.now()); err != nil || !w.CurrentPassword.Set {
 			return err
 		}
 	}
