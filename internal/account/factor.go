@@ -104,7 +104,7 @@ func (s *Service) changeFactors(ctx context.Context, caller Caller, now time.Tim
 	}
 	return s.revoke(caller.UserID, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
-			u, err := s.lockUser(ctx, tx, caller.UserID)
+			u, err := s.lockSelf(ctx, tx, caller)
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,9 @@ UPDATE totp SET confirmed_at = $3, last_used_at = $3, last_step = $2 WHERE user_
 const useTOTPStep = `
 UPDATE totp SET last_step = $2, last_used_at = $3 WHERE user_id = $1 AND confirmed_at IS NOT NULL AND last_step < $2`
 
+// One that was not confirmed is none yet.
+const deleteConfirmedTOTP = `DELETE FROM totp WHERE user_id = $1 AND confirmed_at IS NOT NULL`
+
 const deleteTOTP = `DELETE FROM totp WHERE user_id = $1`
 
 const insertRecoveryCode = `INSERT INTO recovery_codes (code_mac, user_id, created_at) VALUES ($1, $2, $3)`

@@ -25,7 +25,7 @@ func (s *Service) BeginPasskey(ctx context.Context, caller Caller) (o PasskeyOpt
 	}
 	now := s.now()
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockUser(ctx, tx, caller.UserID)
+		u, err := s.lockSelf(ctx, tx, caller)
 		if err != nil {
 			return err
 		}
@@ -199,7 +199,7 @@ func (s *Service) PasskeyAgainOptions(ctx context.Context, caller Caller) (o Pas
 	}
 	now := s.now()
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockUser(ctx, tx, caller.UserID)
+		u, err := s.lockSelf(ctx, tx, caller)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ const (
 	selectByHash  = `SELECT ` + tokenColumns + ` FROM tokens ` + tokenByHash
 	selectByCode  = `SELECT ` + tokenColumns + ` FROM tokens ` + tokenByCode
 	consumeByHash = `DELETE FROM tokens ` + tokenByHash + ` RETURNING ` + tokenColumns
-	consumeByCode = `DELETE FROM tokens ` + tokenByCode + ` RETURNING ` + tokenColumns
+	consumeByCode = `DELETE FROM tokens WHERE id = (SELECT id FROM tokens ` + tokenByCode + ` ORDER BY created_at DESC, id LIMIT 1) RETURNING ` + tokenColumns
 )
 
 const selectLoginBrowser = `

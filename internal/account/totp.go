@@ -43,7 +43,7 @@ func (s *Service) EnrolTOTP(ctx context.Context, caller Caller) (TOTPSeed, error
 	now := s.now()
 	var seed TOTPSeed
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockUser(ctx, tx, caller.UserID)
+		u, err := s.lockSelf(ctx, tx, caller)
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (s *Service) totpStepOf(ctx context.Context, tx *db.Tx, now time.Time, user
 
 // RemoveTOTP takes the authenticator app off the caller's account.
 func (s *Service) RemoveTOTP(ctx context.Context, caller Caller) error {
-	return s.removeOwn(ctx, caller, TOTP, "", deleteTOTP)
+	return s.removeOwn(ctx, caller, TOTP, "", deleteConfirmedTOTP)
 }
 
 // noteWrongCode records a wrong code, when the transaction in which it was found

@@ -29,7 +29,7 @@ func (s *Service) SendVerification(ctx context.Context, caller Caller, contact C
 		return err
 	}
 	return s.tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockUser(ctx, tx, caller.UserID)
+		u, err := s.lockSelf(ctx, tx, caller)
 		if err != nil {
 			return err
 		}
@@ -352,6 +352,16 @@ func (s *Service) lockUser(ctx context.Context, tx *db.Tx, id string) (userRow, 
 		err = errTokenSpent
 	}
 	return u, notFoundIs(err, refuse(Unauthenticated, CodeLinkInvalid))
+}
+
+// lockSelf reads the owner of a session so. Where he is no more, or was disabled a
+// moment ago, his token is worth nothing.
+func (s *Service) lockSelf(ctx context.Context, tx *db.Tx, caller Caller) (userRow, error) {
+	u, err := s.lockUser(ctx, tx, caller.UserID)
+	if errors.Is(err, errTokenSpent) {
+		err = errTokenInvalid
+	}
+	return u, err
 }
 
 // claim is an answer on its way: it is looked at first, to find out whose account

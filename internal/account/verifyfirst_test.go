@@ -145,6 +145,31 @@ func TestCompetingRegistrationsHaveOneWinner(t *testing.T) {
 	})
 }
 
+// Where two codes for one address are equal, by chance or in a throwaway instance,
+// one is used up and not both: the last that was sent.
+func TestEqualCodesAreUsedOneAtATime(t *testing.T) {
+	t.Parallel()
+	o := verifyFirst()
+	first := o.Policy
+	o.Policy = func(p *account.Policy) {
+		first(p)
+		p.FixedCode = "424242"
+	}
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		const address = "victim@example.com"
+		links := map[string]string{}
+		for _, name := range []string{"woland", "margarita"} {
+			a.Do(t, "POST", "/auth/register", form(name, address)).Want(t, 202)
+			links[name] = a.Letter(t, address, outbox.Register).Token
+			a.Clock.Move(time.Second)
+		}
+		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"email_or_name": address, "code": "424242"}).Want(t, 201)
+		tryLogin(t, a.Client, "margarita", apptest.GoodPassword).Want(t, 200)
+		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"token": links["margarita"]}).Want(t, 401, "link_invalid")
+		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"token": links["woland"]}).Want(t, 409, "email_taken") // it is still there
+	})
+}
+
 // F11: the same registration with the same Idempotency-Key has one mail sent,
 // whether the address is known or not, also when both arrive at once; another
 // under that key is refused.

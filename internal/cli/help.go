@@ -25,8 +25,11 @@ const toolDetail = `It works on the database itself, whether or not the service 
 // The settings that matter to a command besides the service. Others are taken
 // too, so that one file or environment fits all, but would drown its own flags.
 var (
-	toolSettings = []string{"config", "database", "master-key-file", "time-zone"}                                //nolint:gochecknoglobals // a constant list
-	addSettings  = []string{"user-types", "phone-region", "password-min-length", "password-blocklist", "argon2"} //nolint:gochecknoglobals // a constant list
+	toolSettings = []string{"config", "database", "master-key-file", "time-zone"} //nolint:gochecknoglobals // a constant list
+	moreSettings = map[string][]string{                                           //nolint:gochecknoglobals // a constant table
+		"add":     {"user-types", "phone-region", "password-min-length", "password-blocklist", "argon2"},
+		"recover": {"public-url"},
+	}
 )
 
 // layOut completes the help: what the settings' tags cannot know stands in
@@ -49,7 +52,11 @@ func layOut(app *kong.Application) {
 				def = row.DevDefault
 			}
 			describe(cmd.Flags[i], def)
-			cmd.Flags[i].Hidden = tool && !slices.Contains(toolSettings, row.Name) && !(cmd.Parent.Name == "user" && cmd.Name == "add" && slices.Contains(addSettings, row.Name))
+			shown := toolSettings
+			if cmd.Parent.Name == "user" {
+				shown = append(slices.Clone(shown), moreSettings[cmd.Name]...)
+			}
+			cmd.Flags[i].Hidden = tool && !slices.Contains(shown, row.Name)
 		}
 	}
 }

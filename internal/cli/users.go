@@ -24,6 +24,7 @@ type userCmd struct {
 	Disable       userDisableCmd       `cmd:"" help:"Shut a user out; every session ends."`
 	Enable        userEnableCmd        `cmd:"" help:"Let a disabled user in again."`
 	Unlock        userUnlockCmd        `cmd:"" help:"Forget the wrong passwords that were tried on a user."`
+	Recover       userRecoverCmd       `cmd:"" help:"Make a link with which a user sets a new password, once, within 24 hours."`
 	Factors       userFactorsCmd       `cmd:"" help:"List the second factors of a user."`
 	RemoveFactors userRemoveFactorsCmd `cmd:"" help:"Remove the second factors of a user who has lost them."`
 	RequireFactor userRequireFactorCmd `cmd:"" help:"Make a user have a second factor from the next login on."`
