@@ -41,7 +41,7 @@ func (c *canaries) send(t *testing.T, client *apptest.Client, method, path strin
 	return got
 }
 
-// S-54, V102, V31, V63, S-28: one of every secret that the service knows, sent
+// S-54, V102, V31, V63, S-28, V26: one of every secret that the service knows, sent
 // by every route, in its place and in wrong ones, with success and without. None
 // of them is afterwards in the database, its log, our log, the metrics, the trail
 // or an answer, in any encoding.
