@@ -93,7 +93,7 @@ SELECT CASE WHEN i.indisprimary THEN 'primary key' WHEN i.indisunique THEN 'uniq
 	|| ' on ' || m.relname || ' ('
 	|| (SELECT string_agg(a.attname, ', ' ORDER BY k.n) FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, n)
 		JOIN pg_attribute a ON a.attrelid = m.oid AND a.attnum = k.attnum) || ')'
-	|| CASE WHEN i.indpred IS NULL THEN '' ELSE ' where ' || trim(BOTH '()' FROM pg_get_expr(i.indpred, m.oid)) END
+	|| CASE WHEN i.indpred IS NULL THEN '' ELSE ' where ' || translate(pg_get_expr(i.indpred, m.oid), '()', '') END
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class m ON m.oid = i.indrelid
 WHERE m.relnamespace = current_schema()::regnamespace`
 
