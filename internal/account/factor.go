@@ -116,6 +116,30 @@ func (s *Service) changeFactors(ctx context.Context, caller Caller, now time.Tim
 	})
 }
 
+// asSelf runs a transaction that has locked the owner of the caller's session.
+func (s *Service) asSelf(ctx context.Context, caller Caller, f func(tx *db.Tx, now time.Time, u userRow) error) error {
+	if caller.Kind != User {
+		return refuse(Unauthenticated, CodeTokenRequired)
+	}
+	now := s.now()
+	return s.db.Tx(ctx, func(tx *db.Tx) error {
+		u, err := s.lockSelf(ctx, tx, caller)
+		if err != nil {
+			return err
+		}
+		return f(tx, now, u)
+	})
+}
+
+// beginsFactor is what goes with the beginning of a factor: it asks for the same
+// proof as its end.
+func (s *Service) beginsFactor(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, kind FactorKind) error {
+	if err := s.fresh(caller, u, now); err != nil {
+		return err
+	}
+	return s.authorize(ctx, tx, now, caller, beginFactor, u.ID, map[string]string{"factor": string(kind)})
+}
+
 // factorAdded is what goes with a new factor. The first one comes with recovery
 // codes.
 func (s *Service) factorAdded(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, kind FactorKind, name string) (out FactorAdded, err error) {

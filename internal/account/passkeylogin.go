@@ -17,22 +17,11 @@ import (
 
 // BeginPasskey makes the options for a new passkey of the caller's.
 func (s *Service) BeginPasskey(ctx context.Context, caller Caller) (o PasskeyOptions, err error) {
-	if caller.Kind != User {
-		return nil, refuse(Unauthenticated, CodeTokenRequired)
-	}
-	if !s.passkeysPossible() {
-		return nil, refuse(Conflict, CodePasskeysUnavailable)
-	}
-	now := s.now()
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockSelf(ctx, tx, caller)
-		if err != nil {
-			return err
+	err = s.asSelf(ctx, caller, func(tx *db.Tx, now time.Time, u userRow) error {
+		if !s.passkeysPossible() {
+			return refuse(Conflict, CodePasskeysUnavailable)
 		}
-		if err := s.fresh(caller, u, now); err != nil {
-			return err
-		}
-		if err := s.authorize(ctx, tx, now, caller, beginFactor, u.ID, map[string]string{"factor": string(Passkey)}); err != nil {
+		if err := s.beginsFactor(ctx, tx, now, caller, u, Passkey); err != nil {
 			return err
 		}
 		o, err = s.beginAdding(ctx, tx, now, u, ceremony{forPasskeyRegister, u.ID, caller.SessionID})
@@ -191,17 +180,9 @@ func (s *Service) PasskeyFactorOptions(ctx context.Context, challenge secret.Tex
 // PasskeyAgainOptions makes the options for a new proof of identity by one of the
 // caller's passkeys.
 func (s *Service) PasskeyAgainOptions(ctx context.Context, caller Caller) (o PasskeyOptions, err error) {
-	if caller.Kind != User {
-		return nil, refuse(Unauthenticated, CodeTokenRequired)
-	}
-	if !s.passkeysPossible() {
-		return nil, refuse(Conflict, CodePasskeysUnavailable)
-	}
-	now := s.now()
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockSelf(ctx, tx, caller)
-		if err != nil {
-			return err
+	err = s.asSelf(ctx, caller, func(tx *db.Tx, now time.Time, u userRow) error {
+		if !s.passkeysPossible() {
+			return refuse(Conflict, CodePasskeysUnavailable)
 		}
 		o, err = s.beginUsing(ctx, tx, now, u, ceremony{forPasskeyAgain, u.ID, caller.SessionID})
 		return err

@@ -36,21 +36,9 @@ type TOTPSeed struct {
 
 // EnrolTOTP makes a seed for the caller's authenticator app. It counts once
 // [Service.ConfirmTOTP] has seen a code of it.
-func (s *Service) EnrolTOTP(ctx context.Context, caller Caller) (TOTPSeed, error) {
-	if caller.Kind != User {
-		return TOTPSeed{}, refuse(Unauthenticated, CodeTokenRequired)
-	}
-	now := s.now()
-	var seed TOTPSeed
-	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		u, err := s.lockSelf(ctx, tx, caller)
-		if err != nil {
-			return err
-		}
-		if err := s.fresh(caller, u, now); err != nil {
-			return err
-		}
-		if err := s.authorize(ctx, tx, now, caller, beginFactor, u.ID, map[string]string{"factor": string(TOTP)}); err != nil {
+func (s *Service) EnrolTOTP(ctx context.Context, caller Caller) (seed TOTPSeed, err error) {
+	err = s.asSelf(ctx, caller, func(tx *db.Tx, now time.Time, u userRow) error {
+		if err := s.beginsFactor(ctx, tx, now, caller, u, TOTP); err != nil {
 			return err
 		}
 		seed, err = s.newTOTP(ctx, tx, now, u)
