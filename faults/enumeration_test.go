@@ -48,21 +48,28 @@ func TestRefusalsTellNothingOfAnAccount(t *testing.T) {
 		v := begin(t, "P5: refusals of logins, "+string(a.Engine))
 		classes := refusedAccounts(t, a, cost)
 		times := timeRefusals(t, a, classes, logins)
-		for _, c := range classes {
-			all := slices.Clone(times[c.name])
-			slices.Sort(all)
-			v.note(c.name, "p50 %s, p99 %s (%d)", span(all[len(all)/2]), span(all[len(all)*99/100]), len(all))
+		names := make([]string, len(classes))
+		for i, c := range classes {
+			names[i] = c.name
 		}
-		worst, pair := 0.0, ""
-		for i, one := range classes {
-			for _, other := range classes[:i] {
-				if a := auc(times[one.name], times[other.name]); a > worst {
-					worst, pair = a, one.name+" and "+other.name
-				}
+		judgeTimes(v, names, times)
+	})
+}
+
+// judgeTimes notes the times of each class, and judges how well the two that
+// differ most can be told apart.
+func judgeTimes(v *verdicts, classes []string, times map[string][]time.Duration) {
+	worst, pair := 0.0, ""
+	for i, one := range classes {
+		all := slices.Sorted(slices.Values(times[one]))
+		v.note(one, "p50 %s, p99 %s (%d)", span(all[len(all)/2]), span(all[len(all)*99/100]), len(all))
+		for _, other := range classes[:i] {
+			if a := auc(times[one], times[other]); a > worst {
+				worst, pair = a, one+" and "+other
 			}
 		}
-		v.judge(worst < indistinct, "told apart best: "+pair, fmt.Sprintf("%.3f", worst), fmt.Sprintf("< %.2f", indistinct))
-	})
+	}
+	v.judge(worst < indistinct, "told apart best: "+pair, fmt.Sprintf("%.3f", worst), fmt.Sprintf("< %.2f", indistinct))
 }
 
 // refused is a login that is refused.
