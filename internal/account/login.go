@@ -147,18 +147,25 @@ func (s *Service) clock() time.Duration {
 // middle between two of them.
 func (s *Service) holdBack(ctx context.Context, begun, step time.Duration, err error) {
 	var refusal *Error
-	if s.elapsed == nil || !errors.As(err, &refusal) {
+	if !errors.As(err, &refusal) {
 		return
 	}
-	var wait time.Duration
 	switch {
 	case refusal.Fault.Code == CodeInvalidCredentials:
-		took := s.elapsed() - begun
-		wait = (took/step+1)*step - took
+		s.holdToMultiple(ctx, begun, step)
 	case refusal.Kind == Overloaded, refusal.Kind == Throttled:
-		wait = RefusalPace - (s.elapsed() - begun)
+		s.hold(ctx, RefusalPace-(s.clock()-begun))
 	}
-	if wait <= 0 {
+}
+
+// holdToMultiple waits until as much time has gone by as the next multiple of step.
+func (s *Service) holdToMultiple(ctx context.Context, begun, step time.Duration) {
+	took := s.clock() - begun
+	s.hold(ctx, (took/step+1)*step-took)
+}
+
+func (s *Service) hold(ctx context.Context, wait time.Duration) {
+	if s.elapsed == nil || wait <= 0 {
 		return
 	}
 	t := time.NewTimer(wait)

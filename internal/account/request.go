@@ -18,7 +18,15 @@ import (
 // What strangers may ask for by a name (a link to recover an account, a code to
 // log in with) must not tell them whether there is such a user: not by the answer,
 // and not by the time that it takes. So nothing is looked up while they wait. The
-// request is put down, sealed, whoever it is for; the work is done behind it.
+// request is put down, sealed, whoever it is for; the work is done behind it, a
+// while later. If it began at once, it would compete for the cores and the
+// database with the answer to that very request, and there is more of it for some
+// names than for others. What is left of earlier ones is hidden by answering at
+// multiples of askPace only.
+const (
+	askPace    = 25 * time.Millisecond
+	serveAfter = 200 * time.Millisecond
+)
 
 // request is what somebody asked for.
 type request struct {
@@ -47,6 +55,8 @@ const (
 // where the name was asked for too often already, nothing happens, and nobody is
 // told. A registration that carries an Idempotency-Key is put down once.
 func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, once *once, r request) (replayed bool, err error) {
+	begun := s.clock()
+	defer func() { s.holdToMultiple(ctx, begun, askPace) }()
 	r.Named = strings.ToValidUTF8(r.Named[:min(len(r.Named), maxInputBytes)], "") // nobody has a longer name
 	r.Language, r.Origin, r.Request, r.Agent = caller.Language, originOf(caller, now), caller.RequestID, caller.UserAgent
 	for _, m := range caller.Devices[:min(len(caller.Devices), maxDeviceMarks)] {
@@ -64,7 +74,14 @@ func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, once *o
 		return false, fmt.Errorf("seal request: %w", err)
 	}
 	sealed := s.keys.Seal("request", id, plain)
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+	asked := s.newBudget(bucket, scopeAsked, s.askedFor(r), s.policy.MessagesPerAddress, s.policy.MessagesRefill)
+	if r.Newcomer == nil {
+		// A flood for one name must not queue up for the row of its budget.
+		if s.knownEmpty(now, asked) != nil {
+			return false, nil
+		}
+	}
+	err = s.throttled(now, s.db.Tx(ctx, func(tx *db.Tx) error {
 		replayed = false
 		if r.Newcomer != nil {
 			_, done, err := once.claim(ctx, tx, now, r.Newcomer.ID)
@@ -72,14 +89,20 @@ func (s *Service) ask(ctx context.Context, now time.Time, caller Caller, once *o
 				return err
 			}
 		}
-		taken, err := s.newBudget(bucket, scopeAsked, s.askedFor(r), s.policy.MessagesPerAddress, s.policy.MessagesRefill).take(ctx, tx, now, 0)
-		if err != nil || !taken {
-			return err
+		taken, err := asked.take(ctx, tx, now, 0)
+		if err == nil && !taken {
+			err = asked.refusal(ctx, tx, now)
 		}
-		_, err = tx.Exec(ctx, insertRequest, id, sealed, db.Micros(now))
+		if err == nil {
+			_, err = tx.Exec(ctx, insertRequest, id, sealed, db.Micros(now))
+		}
 		return err
-	})
-	if err == nil && !replayed {
+	}))
+	var refusal *Error
+	switch {
+	case errors.As(err, &refusal) && refusal.Kind == Throttled:
+		return false, nil
+	case err == nil && !replayed:
 		s.metrics.requests.WithLabelValues(string(r.Purpose)).Inc()
 		select {
 		case s.requested <- struct{}{}:
@@ -103,7 +126,7 @@ func (s *Service) askedFor(r request) string {
 
 const requestsEvery = time.Second
 
-// serveRequests does what was asked for, as soon as it is.
+// serveRequests does what was asked for, a little later.
 func (s *Service) serveRequests(ctx context.Context) {
 	t := teller{s: s, what: "do what was asked for"}
 	ticks := time.NewTicker(requestsEvery)
@@ -114,6 +137,11 @@ func (s *Service) serveRequests(ctx context.Context) {
 			return
 		case <-ticks.C:
 		case <-s.requested:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(serveAfter):
+			}
 		}
 		work, cancel := context.WithTimeout(ctx, time.Minute)
 		t.tell(ctx, s.ServeRequests(work))

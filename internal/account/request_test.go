@@ -416,6 +416,28 @@ func TestNamesInMailsAreNoLinks(t *testing.T) {
 	})
 }
 
+// F18: who asks for one name again and again waits for nothing that others need:
+// once its budget is known to be empty, the database is not asked.
+func TestFloodForOneNameDoesNotStandBeforeItsRow(t *testing.T) {
+	t.Parallel()
+	const limit = 5
+	o := apptest.Options{Idle: true, Policy: func(p *account.Policy) { p.MessagesPerAddress = limit }}
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		recoverOf := func(name string) *apptest.Answer {
+			return a.Do(t, "POST", "/auth/recover", map[string]any{"email_or_name": name})
+		}
+		for range limit + 1 {
+			recoverOf("margarita").Want(t, http.StatusAccepted)
+		}
+		mend := breakTable(t, direct(t, a.URL), a.Engine, "throttle")
+		defer mend()
+		recoverOf("margarita").Want(t, http.StatusAccepted)
+		if got := recoverOf("woland"); got.Status < 500 {
+			t.Errorf("a budget that cannot be taken from: status %d", got.Status)
+		}
+	})
+}
+
 // V27: what is sent cannot be told in advance. A great many links share nothing,
 // and every digit of the codes is as frequent as any other.
 func TestWhatIsSentCannotBeTold(t *testing.T) {
