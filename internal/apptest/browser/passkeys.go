@@ -1,0 +1,53 @@
+package browser
+
+import (
+	"github.com/chromedp/cdproto/webauthn"
+	"github.com/chromedp/chromedp"
+)
+
+// Keeper is a virtual authenticator, which keeps the passkeys of a tab.
+type Keeper struct {
+	tab *Tab
+	id  webauthn.AuthenticatorID
+}
+
+// KeepPasskeys gives the tab an authenticator. It says yes to everything.
+func (tab *Tab) KeepPasskeys() *Keeper {
+	tab.t.Helper()
+	call(tab, webauthn.Enable, webauthn.EnableParams{})
+	r := call(tab, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{Options: &webauthn.VirtualAuthenticatorOptions{
+		Protocol: webauthn.AuthenticatorProtocolCtap2, Ctap2version: webauthn.Ctap2versionCtap21, Transport: webauthn.AuthenticatorTransportInternal,
+		HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+	}})
+	return &Keeper{tab, r.AuthenticatorID}
+}
+
+// Present makes the authenticator say yes, or say nothing.
+func (k *Keeper) Present(yes bool) {
+	k.tab.t.Helper()
+	call(k.tab, webauthn.SetAutomaticPresenceSimulation, webauthn.SetAutomaticPresenceSimulationParams{AuthenticatorID: k.id, Enabled: yes})
+}
+
+// Count is how many passkeys it keeps.
+func (k *Keeper) Count() int {
+	k.tab.t.Helper()
+	return len(call(k.tab, webauthn.GetCredentials, webauthn.GetCredentialsParams{AuthenticatorID: k.id}).Credentials)
+}
+
+// Click clicks on what the page shows, and does not wait for anything.
+func (tab *Tab) Click(selector string) {
+	tab.t.Helper()
+	run(tab, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+// WaitFor waits until a JavaScript expression is true in the page.
+func (tab *Tab) WaitFor(expression string) {
+	tab.t.Helper()
+	run(tab, chromedp.Poll[bool](expression))
+}
+
+// TypeInto types into a field that a page shows.
+func (tab *Tab) TypeInto(selector, text string) {
+	tab.t.Helper()
+	run(tab, chromedp.SendKeys(chromedp.CSS(selector), text, chromedp.NodeVisible))
+}
