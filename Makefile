@@ -23,11 +23,15 @@ help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
-check: format vet generated lint arrows test ## All that CI checks
+check: format vet generated lint arrows test passkeys ## All that CI checks
 
 .PHONY: test
 test: test-deps ## Run the tests on SQLite and PostgreSQL, with the race detector
 	go test $(RACE) -timeout 30m ./...
+
+.PHONY: passkeys
+passkeys: test-deps ## Have another verifier look at what a browser sends
+	$(AS_TESTS) scripts/verify-passkeys.sh
 
 .PHONY: bench
 bench: ## Compare the speed with the bare limits and with peers
@@ -57,7 +61,7 @@ mails: ## Compile the look of mails from MJML
 
 .PHONY: clean
 clean: ## Remove what make made
-	rm -rf bin .cache tools/openapi/node_modules tools/mail/node_modules
+	rm -rf bin .cache tools/openapi/node_modules tools/mail/node_modules tools/webauthn/node_modules
 
 .PHONY: format
 format:

@@ -46,6 +46,7 @@ check() {
 	need haproxy 'its configuration in deploy/gateways is run in it' has haproxy
 	need exim4-daemon-light 'mail is sent to a server that others have written' has exim4
 	need chromium 'the pages are looked at in it (or in a browser of yours, if PROPUSK_TEST_CHROMIUM names its program)' has_chromium
+	need oathtool 'codes of an authenticator app are made by it' command -v oathtool
 	need curl 'a test runs the lines of the README' command -v curl
 	if [ "$(uname -s)" = Linux ]; then # there is none elsewhere
 		need strace 'some tests watch what the program asks of the system' command -v strace

@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"net/netip"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +86,36 @@ func (p *armed) again(t testing.TB, a *apptest.App) {
 	p.Token = got.Text("token")
 	p.Client = a.As(p.Token)
 	a.Clock.Move(30 * time.Second)
+}
+
+// S-34: the codes are those of RFC 6238, as a program that others have written
+// makes them of the seed and of the URI in the picture.
+func TestCodesOfAnotherProgramAreAccepted(t *testing.T) {
+	t.Parallel()
+	program, err := exec.LookPath("oathtool")
+	if err != nil {
+		t.Fatal("there is no oathtool: scripts/test-deps.sh installs it on Debian (apt-get install oathtool)")
+	}
+	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
+		p := newUser(t, a, "anna", "", true)
+		p.Login(t, a.Client)
+		enrolled := p.Do(t, "POST", "/auth/factors/totp", nil).Want(t, 200)
+		u, err := url.Parse(enrolled.Text("uri"))
+		must(t, err)
+		code := func() string {
+			now := a.Clock.Now().UTC().Format("2006-01-02 15:04:05 UTC")
+			out, err := exec.CommandContext(t.Context(), program, "--totp=sha1", "--base32", "--now="+now,
+				"--digits="+u.Query().Get("digits"), "--time-step-size="+u.Query().Get("period"), u.Query().Get("secret")).Output()
+			must(t, err)
+			return strings.TrimSpace(string(out))
+		}
+		p.Do(t, "POST", "/auth/factors/totp/confirm", map[string]any{"code": code()}).Want(t, 200)
+		x := &armed{Person: p, seed: enrolled.Text("secret")}
+		for range 20 {
+			a.Clock.Move(47 * time.Second)
+			finish(t, a.Client, x.challenge(t, a.Client), code()).Want(t, 200)
+		}
+	})
 }
 
 // S-34, V32, V43: a code counts once, in its step or the ones beside it, and none

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/pquerna/otp/totp"
 
@@ -22,8 +24,22 @@ func TestMain(m *testing.M) { os.Exit(browser.Run(m)) }
 
 // tape keeps what passes between a browser and the service.
 type tape struct {
-	mu       sync.Mutex
-	requests map[string][]jsontext.Value // bodies, by path
+	mu        sync.Mutex
+	Exchanges []*exchange `json:"exchanges"`
+}
+
+// exchange is one call of the page.
+type exchange struct {
+	http.ResponseWriter `json:"-"`
+
+	Path     string         `json:"path"`
+	Request  jsontext.Value `json:"request,omitzero"`
+	Response jsontext.Value `json:"response,omitzero"`
+}
+
+func (e *exchange) Write(b []byte) (int, error) {
+	e.Response = append(e.Response, b...)
+	return e.ResponseWriter.Write(b) //nolint:wrapcheck // in its place
 }
 
 // withPage serves the page of docs/second-factors.md at /page, and the service
@@ -34,7 +50,6 @@ func (k *tape) withPage(t *testing.T, service http.Handler) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.requests = map[string][]jsontext.Value{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/page":
@@ -45,24 +60,49 @@ func (k *tape) withPage(t *testing.T, service http.Handler) http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		if body, err := io.ReadAll(r.Body); err == nil {
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			k.mu.Lock()
-			k.requests[r.URL.Path] = append(k.requests[r.URL.Path], body)
-			k.mu.Unlock()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
 		}
-		service.ServeHTTP(w, r)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		e := &exchange{ResponseWriter: w, Path: r.URL.Path}
+		if len(body) > 0 {
+			e.Request = body
+		}
+		service.ServeHTTP(e, r)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.Exchanges = append(k.Exchanges, e)
 	})
 }
 
 func (k *tape) last(path string) jsontext.Value {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	all := k.requests[path]
-	if len(all) == 0 {
-		return nil
+	for _, e := range slices.Backward(k.Exchanges) {
+		if e.Path == path {
+			return e.Request
+		}
 	}
-	return all[len(all)-1]
+	return nil
+}
+
+// save writes the tape where scripts/verify-passkeys.sh wants it.
+func (k *tape) save(t *testing.T) {
+	t.Helper()
+	path := os.Getenv("PROPUSK_TEST_TAPE")
+	if path == "" {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	b, err := json.Marshal(k)
+	if err == nil {
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 const onAccount = `!document.querySelector("#account").hidden`
@@ -158,4 +198,5 @@ func TestPasskeysInARealBrowser(t *testing.T) {
 	tab.TypeInto("#second [name=code]", code())
 	tab.Click("#second button:not([type])")
 	level("aal2")
+	k.save(t)
 }
