@@ -194,7 +194,7 @@ func (a *API) routes() []route {
 		}, {
 			method: "POST", paths: []string{"/auth/reauthenticate"}, access: token, handle: body(a.reauthenticate), status: ok,
 			id: "reauthenticate", tag: "session", summary: "Prove again who one is",
-			about: "Takes the password once more, which counts for 15 minutes for what needs a recent proof. The session gets a new token; the old one ends.",
+			about: "Takes the password, a code of a second factor or the answer of a passkey, which counts for 15 minutes for what needs a recent proof. The session gets a new token; the old one ends.",
 			in:    reauthenticateRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{403, 429},
 		}, {
 			method: "POST", paths: []string{"/auth/reauthenticate/passkey-options"}, access: token, handle: a.passkeyAgainOptions, status: ok,
