@@ -226,6 +226,7 @@ const (
 	clearFactors      Action = "factor.cleared" // by an administrator
 	renamedFactor     Action = "factor.renamed"
 	factorFailed      Action = "factor.failed"
+	recoveryCodeUsed  Action = "recovery_code.used"
 	passkeyCopied     Action = "passkey.copied" // its counter has gone back
 	setFactorRequired Action = "factor.required"
 	listMessages      Action = "message.listed"

@@ -200,7 +200,7 @@ func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember 
 		if err := s.noticeSignIn(ctx, tx, now, caller, u, methods, p); err != nil {
 			return err
 		}
-		return recordLogin(ctx, tx, now, caller, i)
+		return recordLogin(ctx, tx, now, caller, i, methods)
 	})
 	if errors.Is(err, errTokenInvalid) { // the password or the account changed under our hands
 		err = refuse(Unauthenticated, CodeInvalidCredentials)
@@ -307,13 +307,15 @@ func (s *Service) rehash(ctx context.Context, caller Caller, u userRow, password
 		return "", err
 	}
 	now := s.now()
+	owner := caller
+	owner.Kind, owner.UserID = User, u.ID // it was his password
 	replaced := false
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		n, err := tx.Exec(ctx, replaceHash, phc, u.ID, u.passwordHash)
 		if replaced = n == 1; err != nil || !replaced {
 			return err
 		}
-		return record(ctx, tx, now, Caller{Kind: User, UserID: u.ID}, rehash, event.Success, u.ID, nil)
+		return record(ctx, tx, now, owner, rehash, event.Success, u.ID, nil)
 	})
 	if err != nil || replaced {
 		return phc, err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"strconv"
 	"strings"
 	"time"
 
 	"propusk/internal/db"
+	"propusk/internal/event"
 	"propusk/internal/outbox"
 	"propusk/internal/secret"
 )
@@ -60,7 +62,7 @@ func canonicalRecoveryCode(code secret.Text) string {
 }
 
 // useRecoveryCode uses one up, and tells the owner when few are left.
-func (s *Service) useRecoveryCode(ctx context.Context, tx *db.Tx, now time.Time, u userRow, code secret.Text) error {
+func (s *Service) useRecoveryCode(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, code secret.Text) error {
 	text := canonicalRecoveryCode(code)
 	n, err := tx.Exec(ctx, useRecoveryCode, s.recoveryMAC(u.ID, text), u.ID)
 	if err != nil {
@@ -71,6 +73,12 @@ func (s *Service) useRecoveryCode(ctx context.Context, tx *db.Tx, now time.Time,
 	}
 	var left int
 	if err := tx.QueryRow(ctx, countRecoveryCodes, []any{u.ID}, &left); err != nil {
+		return err
+	}
+	// By its name a recovery code is a code like any other (see [Methods.Names]):
+	// that it was one is told by an entry of its own.
+	caller.UserID = u.ID
+	if err := record(ctx, tx, now, caller, recoveryCodeUsed, event.Success, u.ID, map[string]string{"left": strconv.Itoa(left)}); err != nil {
 		return err
 	}
 	if left > fewCodes {

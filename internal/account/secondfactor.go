@@ -153,7 +153,7 @@ func (s *Service) useFactor(ctx context.Context, tx *db.Tx, now time.Time, calle
 	case isCode(in.Code):
 		return ByTOTP, s.useTOTP(ctx, tx, now, u.ID, in.Code)
 	default:
-		return ByRecoveryCode, s.useRecoveryCode(ctx, tx, now, u, in.Code)
+		return ByRecoveryCode, s.useRecoveryCode(ctx, tx, now, caller, u, in.Code)
 	}
 }
 

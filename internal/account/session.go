@@ -464,9 +464,10 @@ func btoi(b bool) int64 {
 	return 0
 }
 
-// recordLogin is the entry of a login, with the session that it gave.
-func recordLogin(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, i issued) error {
-	data := map[string]string{"session_id": i.id}
+// recordLogin is the entry of a login, with the session that it gave and how its
+// owner has proved himself.
+func recordLogin(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, i issued, by Methods) error {
+	data := map[string]string{"session_id": i.id, "by": strings.Join(by.Names(), " ")}
 	if i.ended > 0 {
 		data["sessions_ended"] = strconv.FormatInt(i.ended, 10)
 	}

@@ -56,7 +56,10 @@ func (s *Service) sendVerification(ctx context.Context, tx *db.Tx, now time.Time
 	if !u.emailVerifiedAt.IsZero() {
 		return nil
 	}
-	_, err := s.verificationMail(ctx, tx, now, u, r)
+	sent, err := s.verificationMail(ctx, tx, now, u, r)
+	if err == nil && sent {
+		err = r.record(ctx, tx, now, sendCode, u.ID)
+	}
 	return err
 }
 
