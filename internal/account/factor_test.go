@@ -19,11 +19,12 @@ import (
 	"propusk/internal/outbox"
 )
 
-// armed is a person with an authenticator app.
+// armed is a person with an authenticator app, or a passkey, or both.
 type armed struct {
 	*apptest.Person
 	seed  string
 	codes []string // for recovery
+	key   *apptest.Authenticator
 }
 
 // code is what the app shows now.

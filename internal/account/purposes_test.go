@@ -52,14 +52,14 @@ var purposes = map[string][]string{
 	"POST /auth/verify/email code":            {"verify_email code", "change_email code"},
 	"POST /auth/verify/email/undo token":      {"undo_email_change link"},
 	"POST /auth/verify/phone code":            {"verify_phone code"},
-	// Of second factors none is among the secrets here: nothing else is one. What
-	// each is good for, factor_test.go tries.
+	// The challenge here is of one who has an app, confirmed, and no passkey: he
+	// adds nothing by it, and nothing waits to be confirmed.
 	"POST /auth/factors/totp/confirm code":                     nil,
-	"POST /auth/login/second-factor challenge":                 nil,
-	"POST /auth/login/second-factor code":                      nil,
+	"POST /auth/login/second-factor challenge":                 {"challenge"},
+	"POST /auth/login/second-factor code":                      {"app code", "recovery code"},
 	"POST /auth/login/second-factor/enrol challenge":           nil,
 	"POST /auth/login/second-factor/passkey-options challenge": nil,
-	"POST /auth/reauthenticate code":                           nil,
+	"POST /auth/reauthenticate code":                           {"app code", "recovery code"},
 	"POST /oauth/introspect form":                              {"session"},
 	"POST /oauth/revoke form":                                  {"session"},
 }
@@ -158,6 +158,13 @@ func everySecret(t *testing.T, a *apptest.App) (secrets []secretOf, answers map[
 	must(t, err)
 	const once = "0F7hN3kQx2WvYbRzJ9mLsTgUcEaDiPoKnBvXtZqWyHg"
 	a.With("Idempotency-Key", once).Do(t, "POST", "/auth/register", map[string]any{"username": "once", "email": "once@example.com", "password": "Kanarienvogel-41-once"}).Want(t, 202)
+	x := arm(t, a, newUser(t, a, "galina", "", true))
+	secrets = append(secrets,
+		secretOf{"challenge", x.challenge(t, a.Client), x.Username, x.Token},
+		secretOf{"app code", x.code(t, a), x.Username, x.Token},
+		secretOf{"recovery code", x.codes[0], x.Username, x.Token},
+		secretOf{"seed of an app", x.seed, x.Username, x.Token},
+	)
 	return append(secrets,
 		secretOf{"session", p.Token, p.Username, p.Token},
 		secretOf{"device mark", login.Header.Get(deviceHeader), p.Username, p.Token},
@@ -168,7 +175,7 @@ func everySecret(t *testing.T, a *apptest.App) (secrets []secretOf, answers map[
 }
 
 // present sends a secret in one place, with what else belongs there.
-func present(t *testing.T, a *apptest.App, place string, s secretOf, login brought, key string) *apptest.Answer {
+func present(t *testing.T, a *apptest.App, place string, s secretOf, login brought, key, challenge string) *apptest.Answer {
 	t.Helper()
 	method, rest, _ := strings.Cut(place, " ")
 	path, field, _ := strings.Cut(rest, " ")
@@ -178,7 +185,11 @@ func present(t *testing.T, a *apptest.App, place string, s secretOf, login broug
 	c := a.Client
 	body := map[string]any{field: s.value}
 	switch {
-	case field == "code" && path != "/auth/verify/phone", path == "/auth/login", path == "/login":
+	case field == "code" && path == "/auth/login/second-factor":
+		body["challenge"] = challenge
+	case field == "challenge" && path == "/auth/login/second-factor":
+		body["code"] = "123456"
+	case field == "code" && path != "/auth/verify/phone" && path != "/auth/reauthenticate" && path != "/auth/factors/totp/confirm", path == "/auth/login", path == "/login":
 		body["email_or_name"] = s.name
 	case field == "login_request":
 		body["token"] = login.link
@@ -216,6 +227,8 @@ func TestSecretsAreGoodForTheirOnePurpose(t *testing.T) {
 		key := secrets[len(secrets)-3].value
 		d := direct(t, a.URL)
 		login := answers["login link"]
+		half := secrets[slices.IndexFunc(secrets, func(s secretOf) bool { return s.kind == "challenge" }):]
+		challenge, codes := half[0].value, half[1:3]
 		tried := 0
 		for _, place := range fields {
 			own := purposes[place]
@@ -225,7 +238,7 @@ func TestSecretsAreGoodForTheirOnePurpose(t *testing.T) {
 				}
 				tried++
 				d.exec(t, `DELETE FROM throttle`) // so that each is looked at
-				got := present(t, a, place, s, login, key)
+				got := present(t, a, place, s, login, key, challenge)
 				if form := strings.HasSuffix(place, " form"); form && strings.Contains(string(got.Body), `"active":true`) || !form && (got.Status < 400 || got.Status == 429 || got.Status >= 500) {
 					t.Errorf("%s at %s: %d: %s", s.kind, place, got.Status, got.Body)
 				}
@@ -260,6 +273,8 @@ func TestSecretsAreGoodForTheirOnePurpose(t *testing.T) {
 		}
 		d.exec(t, `DELETE FROM throttle`)
 		wantStatus(t, a, "session", secrets[len(secrets)-5].value, http.StatusOK)
+		finish(t, a.Client, challenge, codes[0].value).Want(t, http.StatusOK)
+		a.As(codes[1].session).Do(t, "POST", "/auth/reauthenticate", map[string]any{"code": codes[1].value}).Want(t, http.StatusOK)
 		for kind, b := range answers {
 			byLink := strings.HasSuffix(kind, " link")
 			if !byLink && b.link != "" {
