@@ -39,7 +39,7 @@ bench: ## Compare the speed with the bare limits and with peers
 
 .PHONY: faults
 faults: test-deps ## Put the program under faults and floods, and judge the figures
-	go test -tags faults -count=1 -v -timeout 30m ./faults
+	go test -tags faults -count=1 -v -timeout 45m ./faults
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)

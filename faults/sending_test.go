@@ -24,7 +24,7 @@ import (
 // whether somebody has it, by the time of the answer either. FAULTS_LOGINS is how
 // many of each class there are.
 func TestAskingForMailTellsNothingInTime(t *testing.T) {
-	asks := 300
+	asks := 500
 	if n, err := strconv.Atoi(os.Getenv("FAULTS_LOGINS")); err == nil {
 		asks = n
 	}
