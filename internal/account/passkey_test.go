@@ -2,11 +2,19 @@ package account_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -792,6 +800,94 @@ func TestOnlyModelsOnTheListAreTaken(t *testing.T) {
 	k.AAGUID = model
 	k.SelfAttest(t)
 	p.AddPasskey(t, k).Want(t, 201)
+}
+
+// maker makes authenticators that attest themselves by his certificate.
+type maker struct {
+	roots *x509.CertPool
+	leaf  []byte
+	key   *ecdsa.PrivateKey
+}
+
+func newMaker(t *testing.T, model [16]byte) *maker {
+	t.Helper()
+	make := func(c, parent *x509.Certificate, pub, signer *ecdsa.PrivateKey) []byte {
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, &pub.PublicKey, signer)
+		must(t, err)
+		return der
+	}
+	ca, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	from, to := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC)
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Maker"}, NotBefore: from, NotAfter: to, IsCA: true, BasicConstraintsValid: true}
+	extension, err := asn1.Marshal(model[:]) // id-fido-gen-ce-aaguid (section 8.2.1)
+	must(t, err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: from, NotAfter: to, BasicConstraintsValid: true,
+		Subject:         pkix.Name{Country: []string{"DE"}, Organization: []string{"Maker"}, OrganizationalUnit: []string{"Authenticator Attestation"}, CommonName: "Model"},
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 45724, 1, 1, 4}, Value: extension}},
+	}
+	m := &maker{roots: x509.NewCertPool(), key: key, leaf: make(leaf, root, key, ca)}
+	parsed, err := x509.ParseCertificate(make(root, root, ca, ca))
+	must(t, err)
+	m.roots.AddCert(parsed)
+	return m
+}
+
+// makes gives an authenticator of his.
+func (m *maker) makes(t *testing.T, model [16]byte) *apptest.Authenticator {
+	t.Helper()
+	k := apptest.NewAuthenticator(t, apptest.ES256)
+	k.AAGUID = model
+	k.Attest = func(signed []byte) (string, map[string]any) {
+		sum := sha256.Sum256(signed)
+		signature, err := m.key.Sign(rand.Reader, sum[:], crypto.SHA256)
+		must(t, err)
+		return "packed", object{"alg": apptest.ES256, "sig": signature, "x5c": []any{m.leaf}}
+	}
+	return k
+}
+
+// S-37, R10: with the certificates of makers (--passkey-roots), a passkey is taken
+// only if its attestation leads to one of them.
+func TestOnlyPasskeysOfTrustedMakersAreTaken(t *testing.T) {
+	t.Parallel()
+	model := [16]byte{0xee, 0x88, 0x28, 0x79, 0x72, 0x1c, 0x49, 0x13, 0x97, 0x75, 0x3d, 0xfc, 0xce, 0x97, 0x07, 0x2a}
+	trusted, other := newMaker(t, model), newMaker(t, model)
+	o := apptest.Options{Policy: func(p *account.Policy) { p.PasskeyRoots = trusted.roots }}
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		p := a.NewPerson(t)
+		none, self, unreadable := apptest.NewAuthenticator(t, apptest.ES256), apptest.NewAuthenticator(t, apptest.ES256), trusted.makes(t, model)
+		self.SelfAttest(t)
+		unreadable.Statement = func(o object) { o["attStmt"].(object)["x5c"] = []any{[]byte("no certificate")} }
+		forged := trusted.makes(t, model) // his certificate, and not his key
+		forged.Attest = func(signed []byte) (string, map[string]any) {
+			_, statement := other.makes(t, model).Attest(signed)
+			statement["x5c"] = []any{trusted.leaf}
+			return "packed", statement
+		}
+		for reason, k := range map[string]*apptest.Authenticator{
+			"no certificates": none, "the attestation has no certificates": self, "no maker that is trusted": other.makes(t, model),
+		} {
+			wantReason(t, a, reason, func() { p.AddPasskey(t, k).Want(t, 422, "passkey_not_allowed") })
+		}
+		for _, k := range []*apptest.Authenticator{unreadable, forged} {
+			p.AddPasskey(t, k).Want(t, 422, "passkey_refused")
+		}
+		if options := beginAdding(t, p.Client); !bytes.Contains(options.Body, []byte(`"attestation":"direct"`)) {
+			t.Errorf("no attestation is asked for: %s", options.Body)
+		}
+		if n := len(passkeys(t, p)); n != 0 {
+			t.Errorf("%d passkeys were added", n)
+		}
+		k := trusted.makes(t, model)
+		p.AddPasskey(t, k).Want(t, 201)
+		a.LoginWithPasskey(t, k).Want(t, 200)
+		a.Clock.Move(80 * 365 * 24 * time.Hour) // its certificate has ended
+		a.NewPerson(t).AddPasskey(t, trusted.makes(t, model)).Want(t, 422, "passkey_not_allowed")
+	})
 }
 
 // An authenticator that others have written is understood.
