@@ -11,7 +11,7 @@ fi
 mkdir -p .cache
 tape=$PWD/.cache/passkeys.json
 rm -f "$tape"
-PROPUSK_TEST_TAPE=$tape go test -count=1 -run '^TestPasskeysInARealBrowser$' ./internal/api
+PROPUSK_TEST_TAPE=1 go test -count=1 -run '^TestPasskeysInARealBrowser$' ./internal/api
 cd tools/webauthn
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
 	npm ci --silent

@@ -22,12 +22,6 @@ func (tab *Tab) KeepPasskeys() *Keeper {
 	return &Keeper{tab, r.AuthenticatorID}
 }
 
-// Present makes the authenticator say yes, or say nothing.
-func (k *Keeper) Present(yes bool) {
-	k.tab.t.Helper()
-	call(k.tab, webauthn.SetAutomaticPresenceSimulation, webauthn.SetAutomaticPresenceSimulationParams{AuthenticatorID: k.id, Enabled: yes})
-}
-
 // Count is how many passkeys it keeps.
 func (k *Keeper) Count() int {
 	k.tab.t.Helper()
