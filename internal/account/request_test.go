@@ -431,7 +431,8 @@ func TestFloodForOneNameDoesNotStandBeforeItsRow(t *testing.T) {
 		}
 		mend := breakTable(t, direct(t, a.URL), a.Engine, "throttle")
 		defer mend()
-		recoverOf("margarita").Want(t, http.StatusAccepted)
+		again := func() { recoverOf("margarita").Want(t, http.StatusAccepted) }
+		wantFigures(t, a, "too many requests for a name", "throttled_total", again, map[string]float64{`scope="asked"`: 1})
 		if got := recoverOf("woland"); got.Status < 500 {
 			t.Errorf("a budget that cannot be taken from: status %d", got.Status)
 		}
