@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"propusk/internal/db"
 	"propusk/internal/secret"
 )
 
@@ -13,6 +14,14 @@ func Beat(ctx context.Context, s *Service) error { return s.beat(ctx) }
 // Complete tells whether the service takes its memory for everything that there
 // is.
 func Complete(s *Service) bool { return s.live.complete.Load() }
+
+// Away tells whether the service knows that its database is away at this instant
+// of its clock.
+func Away(s *Service) bool { return s.live.silent.Load() == db.Micros(s.now()) }
+
+// Heard tells whether the service has heard of changes at this instant of its
+// clock.
+func Heard(s *Service) bool { return s.live.heard.Load() == db.Micros(s.now()) }
 
 // Table is the table of sessions, with numbers for tokens and users.
 type Table struct{ t liveTable }
