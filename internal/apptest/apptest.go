@@ -7,11 +7,14 @@ package apptest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -80,7 +83,7 @@ func Each(t *testing.T, o Options, f func(t *testing.T, a *App)) {
 	t.Run("sqlite", func(t *testing.T) {
 		o := o
 		if o.DatabaseURL == "" {
-			o.DatabaseURL = SQLiteURL(t)
+			o.DatabaseURL = migrated(t)
 		}
 		f(t, Start(t, o))
 	})
@@ -98,9 +101,50 @@ func SQLiteURL(t testing.TB) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "propusk.db")
 }
 
+// theTables are a database file with all tables and no rows: most tests begin
+// with one.
+var theTables struct { //nolint:gochecknoglobals // making it takes longer than many tests
+	sync.Mutex
+	file []byte
+}
+
+// migrated is SQLiteURL with the tables already there.
+func migrated(t testing.TB) string {
+	t.Helper()
+	theTables.Lock()
+	defer theTables.Unlock()
+	if theTables.file == nil {
+		name := filepath.Join(t.TempDir(), "tables.db")
+		d, err := db.Open(t.Context(), db.Options{URL: "sqlite:" + name})
+		if err != nil {
+			t.Fatalf("open database: %v", err)
+		}
+		if err := errors.Join(d.Migrate(t.Context()), d.Close()); err != nil {
+			t.Fatalf("migrate: %v", err)
+		}
+		if theTables.file, err = os.ReadFile(name); err != nil {
+			t.Fatalf("read database: %v", err)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "propusk.db")
+	if err := os.WriteFile(name, theTables.file, 0o600); err != nil {
+		t.Fatalf("write database: %v", err)
+	}
+	return "sqlite:" + name
+}
+
+// collectLess lets garbage wait: a test process has many services with little in
+// each, and a collection looks at all of them.
+var collectLess = sync.OnceFunc(func() { //nolint:gochecknoglobals // it is about the process
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+})
+
 // Start runs a service until the test ends.
 func Start(t testing.TB, o Options) *App {
 	t.Helper()
+	collectLess()
 	ctx := t.Context()
 	a := &App{Clock: NewClock(), Log: &Log{}, Keys: o.Keys, URL: o.DatabaseURL}
 	if a.Keys == nil {
@@ -200,7 +244,7 @@ func (a *App) build(t testing.TB, o Options) {
 	if err != nil {
 		t.Fatalf("build server: %v", err)
 	}
-	a.Client = &Client{contract: newContract(t, face.Document())}
+	a.Client = &Client{contract: contractOf(t, face.Document)}
 }
 
 func (a *App) serve(t testing.TB, o Options) {

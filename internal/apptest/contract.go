@@ -19,18 +19,25 @@ type contract struct {
 	validator validator.Validator
 }
 
-var contracts struct { //nolint:gochecknoglobals // reading the document takes longer than most tests
+// theContract is the one of every service here: making and reading the document
+// takes longer than most tests, and none of [Options] changes it.
+var theContract struct { //nolint:gochecknoglobals // as above
 	sync.Mutex
-	byDocument map[string]*contract
+	*contract
+}
+
+func contractOf(t testing.TB, document func() []byte) *contract {
+	t.Helper()
+	theContract.Lock()
+	defer theContract.Unlock()
+	if theContract.contract == nil {
+		theContract.contract = newContract(t, document())
+	}
+	return theContract.contract
 }
 
 func newContract(t testing.TB, document []byte) *contract {
 	t.Helper()
-	contracts.Lock()
-	defer contracts.Unlock()
-	if c := contracts.byDocument[string(document)]; c != nil {
-		return c
-	}
 	doc, err := libopenapi.NewDocument(document)
 	if err != nil {
 		t.Fatalf("openapi document: %v", err)
@@ -44,12 +51,7 @@ func newContract(t testing.TB, document []byte) *contract {
 			t.Errorf("openapi document: %s: %s", e.Message, e.Reason)
 		}
 	}
-	c := &contract{validator: v}
-	if contracts.byDocument == nil {
-		contracts.byDocument = map[string]*contract{}
-	}
-	contracts.byDocument[string(document)] = c
-	return c
+	return &contract{validator: v}
 }
 
 // Check holds an answer that came another way than by [Client.Do] against the
