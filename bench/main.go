@@ -87,6 +87,7 @@ type options struct {
 	asJSON   bool
 	database string // postgres://…; "" for a SQLite file
 	program  string // the binary; "" to build it
+	against  string // another build, to be measured beside it; "" for none
 	profile  string // file for a CPU profile of the program under session checks; "" for none
 	dir      string // where the temporary directory is made; "" for the system's
 	argon2   string
@@ -121,6 +122,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	fs.BoolVar(&o.asJSON, "json", false, "print JSON")
 	fs.StringVar(&o.database, "database", "", "a postgres:// `URL`; schemas are made in it and dropped again (default a SQLite file)")
 	fs.StringVar(&o.program, "program", "", "measure this `binary` instead of building one")
+	fs.StringVar(&o.against, "against", "", "measure checks beside this `binary` of another build, too")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the program under session checks to this `file`")
 	fs.StringVar(&o.dir, "dir", "", "make the temporary directory in this one (default the system's)")
 	fs.StringVar(&o.argon2, "argon2", "m=19456,t=2,p=1", "cost of a password hash, for both sides")

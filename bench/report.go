@@ -82,11 +82,15 @@ const (
 	bareOwnHash    = "bare hashing (the pool's own hash)"
 	bareCryptoHash = "bare hashing (golang.org/x/crypto)"
 	fewSessions    = "the same with few sessions"
+	otherBuild     = "another build"
 )
 
 // latencyGoal bounds the median latency at one connection, where the machine
 // has nothing else to do and the rate hides nothing.
 const latencyGoal = 1.15
+
+// sameSpeed is how much of another build's speed counts as the same.
+const sameSpeed = 0.97
 
 type side struct {
 	Rate sample        `json:"rate"` // a second
@@ -206,7 +210,7 @@ func (r *report) writePart(t *tabwriter.Writer, part string) {
 		}
 		fmt.Fprintf(t, "%s: %.1f %s (%s)%s\n", f.Name, f.Value, f.Unit, f.Note, verdict("at most", f.Goal, f.Met))
 	}
-	for _, beside := range []string{bareServer, fewSessions, bareOwnHash, bareCryptoHash} {
+	for _, beside := range []string{bareServer, otherBuild, fewSessions, bareOwnHash, bareCryptoHash} {
 		r.writeComparisons(t, part, beside)
 	}
 }

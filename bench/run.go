@@ -77,11 +77,15 @@ func (b *bencher) addFigure(f figure) { b.report.Figures = append(b.report.Figur
 
 // start runs the program on a fresh place and waits until it answers.
 func (b *bencher) start(ctx context.Context) (p *program, stop func(), err error) {
+	return b.startBinary(ctx, b.binary)
+}
+
+func (b *bencher) startBinary(ctx context.Context, binary string) (p *program, stop func(), err error) {
 	at, err := b.places.fresh(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if p, err = launch(ctx, b.binary, b.o.argon2, at); err != nil {
+	if p, err = launch(ctx, binary, b.o.argon2, at); err != nil {
 		return nil, nil, err
 	}
 	if err := p.ready(ctx); err != nil {
@@ -113,17 +117,44 @@ func tokenChecks() []check {
 	}
 }
 
+// populated is a running program with people in it.
+type populated struct {
+	*program
+	people []person
+}
+
+func (b *bencher) startPopulated(ctx context.Context, binary string) (c populated, stop func(), err error) {
+	if c.program, stop, err = b.startBinary(ctx, binary); err != nil {
+		return c, nil, err
+	}
+	if c.people, err = enrol(ctx, c.addr, enrolled); err != nil {
+		stop()
+	}
+	return c, stop, err
+}
+
+// asked is what the check asks of a program.
+func (c populated) asked(what check) target {
+	return target{addr: c.addr, pid: c.cmd.Process.Pid, next: inOrder(what.calls(c.people, ""))}
+}
+
 // measureChecks holds the session check, the gateways' check, and reading a
-// user, against a bare server with the same answer.
+// user, against a bare server with the same answer, and against another build
+// where one is given.
 func (b *bencher) measureChecks(ctx context.Context) error {
-	p, stop, err := b.start(ctx)
+	p, stop, err := b.startPopulated(ctx, b.binary)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	people, err := enrol(ctx, p.addr, enrolled)
-	if err != nil {
-		return err
+	var other *populated
+	if b.o.against != "" {
+		c, stop, err := b.startPopulated(ctx, b.o.against)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		other = &c
 	}
 	checks := append(tokenChecks(),
 		check{partUser, 0, func(p person) string { return "/" + p.id }, func(id string) string { return `"id":"` + id + `"` }, ""})
@@ -131,8 +162,18 @@ func (b *bencher) measureChecks(ctx context.Context) error {
 		if !b.wanted(c.part) {
 			continue
 		}
-		if err := b.measureCheck(ctx, p, c, people); err != nil {
+		if err := b.measureCheck(ctx, p, c); err != nil {
 			return err
+		}
+		if other == nil {
+			continue
+		}
+		for _, conns := range b.o.checkConns {
+			one, err := b.compare(ctx, p.program, c.part, otherBuild, sameSpeed, conns, p.asked(c), other.asked(c))
+			if err != nil {
+				return err
+			}
+			b.report.Comparisons = append(b.report.Comparisons, one)
 		}
 	}
 	return nil
@@ -152,8 +193,8 @@ func (c check) calls(people []person, whose string) []call {
 	return calls
 }
 
-func (b *bencher) measureCheck(ctx context.Context, p *program, c check, people []person) error {
-	first := people[0]
+func (b *bencher) measureCheck(ctx context.Context, p populated, c check) error {
+	first := p.people[0]
 	fixed, err := answerOf(ctx, "http://"+p.addr+c.path(first), first.token)
 	if err != nil {
 		return err
@@ -163,36 +204,37 @@ func (b *bencher) measureCheck(ctx context.Context, p *program, c check, people 
 		return err
 	}
 	defer bare.stop()
-	us := target{addr: p.addr, pid: p.cmd.Process.Pid, next: inOrder(c.calls(people, ""))}
-	them := target{addr: bareAddr, pid: bare.cmd.Process.Pid, next: inOrder(c.calls(people, first.id))}
+	us := p.asked(c)
+	them := target{addr: bareAddr, pid: bare.cmd.Process.Pid, next: inOrder(c.calls(p.people, first.id))}
 	for _, conns := range b.o.checkConns {
-		if err := b.compare(ctx, p, c, conns, us, them); err != nil {
-			return err
-		}
-	}
-	if c.part == partSession && b.o.profile != "" {
-		return b.profile(ctx, p, us)
-	}
-	return nil
-}
-
-func (b *bencher) compare(ctx context.Context, p *program, c check, conns int, us, them target) error {
-	a, peer := newLoad(us, conns), newLoad(them, conns)
-	defer a.close()
-	defer peer.close()
-	b.say("%s at %d connections", c.part, conns)
-	return b.others.during(func() error {
-		all, err := inTurns(ctx, b.o.check, func() error { return b.noteLog(p) }, a, peer)
+		one, err := b.compare(ctx, p.program, c.part, bareServer, c.goal, conns, us, them)
 		if err != nil {
 			return err
 		}
-		one := compared(c.part, bareServer, conns, c.goal, all[0], all[1])
 		if conns == 1 && c.goal > 0 {
 			one = one.withLatency(latencyGoal)
 		}
 		b.report.Comparisons = append(b.report.Comparisons, one)
-		return nil
+	}
+	if c.part == partSession && b.o.profile != "" {
+		return b.profile(ctx, p.program, us)
+	}
+	return nil
+}
+
+func (b *bencher) compare(ctx context.Context, p *program, part, beside string, goal float64, conns int, us, them target) (one comparison, err error) {
+	a, peer := newLoad(us, conns), newLoad(them, conns)
+	defer a.close()
+	defer peer.close()
+	b.say("%s at %d connections, beside %s", part, conns, beside)
+	err = b.others.during(func() error {
+		all, err := inTurns(ctx, b.o.check, func() error { return b.noteLog(p) }, a, peer)
+		if err == nil {
+			one = compared(part, beside, conns, goal, all[0], all[1])
+		}
+		return err
 	}, us.pid, them.pid)
+	return one, err
 }
 
 // noteLog empties the log, and keeps in mind that there was one.
