@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // masterKeySize is the length of the master key in bytes.
@@ -23,7 +24,10 @@ const masterKeySize = 32
 // Keys derives the keys of every purpose from one master key that lives outside
 // the database (HKDF-SHA256, RFC 5869): a copy of the database alone opens
 // nothing.
-type Keys struct{ master []byte }
+type Keys struct {
+	master  []byte
+	derived sync.Map // by purpose
+}
 
 // NewKeys makes keys that live only as long as the process.
 func NewKeys() *Keys {
@@ -97,11 +101,16 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// derive gives the key for a purpose, of which there are few: it keeps them all.
 func (k *Keys) derive(purpose string) []byte {
+	if key, ok := k.derived.Load(purpose); ok {
+		return key.([]byte) //nolint:forcetypeassert // see below
+	}
 	key, err := hkdf.Key(sha256.New, k.master, nil, "propusk "+purpose, sha256.Size)
 	if err != nil {
 		panic(err) // only for lengths that SHA-256 cannot give
 	}
+	k.derived.Store(purpose, key)
 	return key
 }
 
