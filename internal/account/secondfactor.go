@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"propusk/internal/db"
+	"propusk/internal/event"
 	"propusk/internal/secret"
 )
 
@@ -166,7 +167,7 @@ type Enrolment struct {
 // EnrolAtLogin makes a seed for an app, or the options for a passkey, of somebody
 // who must have a second factor before he gets a token. Its first code or answer
 // finishes the login.
-func (s *Service) EnrolAtLogin(ctx context.Context, challenge secret.Text, kind FactorKind) (out Enrolment, err error) {
+func (s *Service) EnrolAtLogin(ctx context.Context, caller Caller, challenge secret.Text, kind FactorKind) (out Enrolment, err error) {
 	switch {
 	case kind != TOTP && kind != Passkey:
 		return out, &Error{Kind: Invalid, Fault: Fault{Code: CodeInvalidFields}, Fields: map[string]Fault{"factor": {Code: CodeFactorKindUnknown}}}
@@ -181,6 +182,7 @@ func (s *Service) EnrolAtLogin(ctx context.Context, challenge secret.Text, kind 
 	if !l.Enrol {
 		return out, refuse(Conflict, CodeFactorExists)
 	}
+	caller.Kind, caller.UserID = Anonymous, userID // in the middle of his login: a token that came along says nothing here
 	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		u, err := s.lockUser(ctx, tx, userID)
 		if err != nil {
@@ -192,6 +194,9 @@ func (s *Service) EnrolAtLogin(ctx context.Context, challenge secret.Text, kind 
 		}
 		if u.factors.any() {
 			return refuse(Conflict, CodeFactorExists)
+		}
+		if err := record(ctx, tx, now, caller, beginFactor, event.Success, u.ID, map[string]string{"factor": string(kind)}); err != nil {
+			return err
 		}
 		if kind == Passkey {
 			out.Passkey, err = s.beginAdding(ctx, tx, now, u, ceremony{forPasskeyEnrol, u.ID, loginOf(challenge)})

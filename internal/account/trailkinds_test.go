@@ -286,13 +286,19 @@ func (s *trailScript) byAdministrators(t *testing.T, c *apptest.Client, p *appte
 		return got
 	}, "user.login_held failure anonymous:dora → dora code=second_factor_enrolment_required")
 	x := &armed{Person: p}
-	s.expect(t, "seed at a login", func() *apptest.Answer {
-		got := c.Do(t, "POST", "/auth/login/second-factor/enrol", object{"challenge": challenge}).Want(t, 200)
+	const enrol = "/auth/login/second-factor/enrol"
+	s.expect(t, "seed at no login", call(c, 401, "POST", enrol, object{"challenge": strings.Repeat("A", 43)}))
+	s.expect(t, "passkey at a login", func() *apptest.Answer {
+		return c.Do(t, "POST", enrol, object{"challenge": challenge, "factor": "passkey"}).Want(t, 200)
+	}, "factor.begun success anonymous:dora → dora factor=passkey")
+	s.expect(t, "seed at a login", func() *apptest.Answer { // a token that came along is no word about who it is
+		got := admin.Do(t, "POST", enrol, object{"challenge": challenge}).Want(t, 200)
 		x.seed = got.Text("secret")
 		return got
-	})
+	}, "factor.begun success anonymous:dora → dora factor=totp")
 	s.expect(t, "factor that is added at a login", func() *apptest.Answer { return finish(t, c, challenge, x.code(t, s.a)).Want(t, 200) },
 		"factor.added success anonymous:dora → dora factor=totp", "user.logged_in success anonymous:dora → dora by=pwd otp mfa,session_id=ID")
+	s.expect(t, "seed at a login that is over", call(c, 401, "POST", enrol, object{"challenge": challenge}))
 }
 
 func (s *trailScript) services(t *testing.T, c *apptest.Client, p *apptest.Person, call caller) {

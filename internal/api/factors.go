@@ -160,7 +160,7 @@ func (a *API) enrolAtLogin(r *request, in *enrolRequest) (reply, error) {
 	if kind == "" {
 		kind = account.TOTP
 	}
-	e, err := a.service.EnrolAtLogin(r.Context(), in.Challenge.Secret, kind)
+	e, err := a.service.EnrolAtLogin(r.Context(), r.caller, in.Challenge.Secret, kind)
 	if err != nil {
 		return reply{}, err
 	}
