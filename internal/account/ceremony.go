@@ -18,6 +18,7 @@ import (
 
 	"propusk/internal/db"
 	"propusk/internal/event"
+	"propusk/internal/outbox"
 	"propusk/internal/secret"
 )
 
@@ -174,6 +175,7 @@ type refusedPasskey struct {
 	reason  string
 	copied  bool   // the key seems to exist twice
 	id      string // of the passkey
+	name    string // likewise
 }
 
 func (e *refusedPasskey) Error() string { return e.refusal.Error() + " (" + e.reason + ")" }
@@ -374,9 +376,9 @@ func (s *Service) usePasskey(ctx context.Context, tx *db.Tx, now time.Time, call
 	}
 	if made.Authenticator.CloneWarning {
 		if !r.backupEligible {
-			return 0, &refusedPasskey{refusal: refuse(Unauthenticated, CodePasskeyRefused), reason: "its counter has gone back", id: r.ID, copied: true}
+			return 0, &refusedPasskey{refusal: refuse(Unauthenticated, CodePasskeyRefused), reason: "its counter has gone back", id: r.ID, name: r.Name, copied: true}
 		}
-		if err := s.notePasskeyCopied(ctx, tx, now, caller, u, r.ID, event.Success); err != nil {
+		if err := s.notePasskeyCopied(ctx, tx, now, caller, u, r.ID, r.Name, event.Success); err != nil {
 			return 0, err
 		}
 	}
@@ -413,11 +415,29 @@ func (r *passkeyRow) unverified() error {
 }
 
 // notePasskeyCopied: the counter of a passkey has not gone on, as if there were
-// two of it (section 6.1.1).
-func (s *Service) notePasskeyCopied(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, id string, outcome event.Outcome) error {
+// two of it (section 6.1.1). Only who has its key gets this far; how long it takes
+// tells strangers nothing.
+func (s *Service) notePasskeyCopied(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, id, name string, outcome event.Outcome) error {
 	s.metrics.factors.WithLabelValues("copied").Inc()
 	caller.UserID = u.ID
-	return record(ctx, tx, now, caller, passkeyCopied, outcome, u.ID, map[string]string{"passkey_id": id})
+	if err := record(ctx, tx, now, caller, passkeyCopied, outcome, u.ID, map[string]string{"passkey_id": id}); err != nil {
+		return err
+	}
+	return s.noticeCopy(ctx, tx, now, caller, u, name)
+}
+
+// noticeCopy tells the owner, but not of every attempt: whoever has the copy could
+// bury him in messages. Sign-ins have another budget, or it could be spent on them
+// first.
+func (s *Service) noticeCopy(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, name string) error {
+	if u.emailVerifiedAt.IsZero() && u.contactVerifiedAt.IsZero() {
+		return nil
+	}
+	taken, err := s.newBudget(bucket, scopeCopies, u.ID, noticesAtATime, noticesRefill).take(ctx, tx, now, 0)
+	if err != nil || !taken {
+		return err
+	}
+	return s.tellAll(ctx, tx, now, u, outbox.PasskeyCopied, originOf(caller, now), map[string]string{"name": name})
 }
 
 // noteRefusedPasskey spends the challenge of an answer that was refused, and
@@ -455,7 +475,7 @@ func (s *Service) spendRefused(ctx context.Context, now time.Time, caller Caller
 			return notFoundIs(err, refused.refusal)
 		}
 		if refused.copied {
-			if err := s.notePasskeyCopied(ctx, tx, now, caller, u, refused.id, event.Failure); err != nil {
+			if err := s.notePasskeyCopied(ctx, tx, now, caller, u, refused.id, refused.name, event.Failure); err != nil {
 				return err
 			}
 		}

@@ -80,7 +80,8 @@ func (s *Service) tell(ctx context.Context, tx *db.Tx, now time.Time, u userRow,
 }
 
 // tellAll queues a notice to every address and number of the user that is proven.
-func (s *Service) tellAll(ctx context.Context, tx *db.Tx, now time.Time, u userRow, kind outbox.Kind, o origin) error {
+// An SMS has room for nothing more.
+func (s *Service) tellAll(ctx context.Context, tx *db.Tx, now time.Time, u userRow, kind outbox.Kind, o origin, more map[string]string) error {
 	if !u.contactVerifiedAt.IsZero() {
 		err := s.send(ctx, tx, now, outbox.Message{
 			Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, To: u.ContactNumber, Lang: s.languageOf(u, ""), Data: s.data(u, o),
@@ -89,7 +90,7 @@ func (s *Service) tellAll(ctx context.Context, tx *db.Tx, now time.Time, u userR
 			return err
 		}
 	}
-	return s.tell(ctx, tx, now, u, kind, o, nil)
+	return s.tell(ctx, tx, now, u, kind, o, more)
 }
 
 func merge(a, b map[string]string) map[string]string {

@@ -27,6 +27,7 @@ import (
 
 	"propusk/internal/account"
 	"propusk/internal/apptest"
+	"propusk/internal/outbox"
 )
 
 type object = map[string]any
@@ -587,6 +588,104 @@ func TestACounterThatGoesBackIsRecorded(t *testing.T) {
 		zero.AddPasskey(t, k).Want(t, 201)
 		a.LoginWithPasskey(t, k).Want(t, 200)
 		a.LoginWithPasskey(t, k).Want(t, 200)
+	})
+}
+
+// S-37, A11: the owner is told of a passkey that may have been copied, at every
+// address that is proven, in his language; of other refusals he is not, and
+// whoever has the copy cannot bury him in messages.
+func TestTheOwnerIsToldOfACopiedPasskey(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, manyMessages(), func(t *testing.T, a *apptest.App) {
+		owner := func(name string, proven bool) (p *apptest.Person, k *apptest.Authenticator, number string) {
+			p, k = newUser(t, a, name, "", proven), apptest.NewAuthenticator(t, apptest.ES256)
+			number = withPhone(t, a, p, proven)
+			k.Counter = 10
+			p.Do(t, "POST", "/auth/passkeys", object{"name": "blue key", "passkey": k.Create(t, beginAdding(t, p.Client))}).Want(t, 201)
+			a.Deliver(t)
+			a.Inbox.Clear()
+			return p, k, number
+		}
+		thief := a.With("User-Agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0")
+		copied := func(k *apptest.Authenticator, times int) {
+			t.Helper()
+			k.Still = true
+			for range times {
+				thief.LoginWithPasskey(t, k).Want(t, 401, "passkey_refused")
+			}
+			k.Still = false
+		}
+		told := func(what, to string, want int) (last apptest.Letter) {
+			t.Helper()
+			n := 0
+			for _, l := range a.Letters(t, to) {
+				if l.Kind == outbox.PasskeyCopied {
+					last, n = l, n+1
+				}
+			}
+			if n != want {
+				t.Errorf("%s: told %d times, want %d", what, n, want)
+			}
+			return last
+		}
+		p, k, number := owner("margarita", true)
+		for what, lie := range map[string]func(x *apptest.Authenticator){
+			"of another origin":   func(x *apptest.Authenticator) { x.Origin = "https://evil.example" },
+			"of another party":    func(x *apptest.Authenticator) { x.RPID = "evil.example" },
+			"without its user":    func(x *apptest.Authenticator) { x.Flags &^= apptest.FlagUV },
+			"with another's key":  func(x *apptest.Authenticator) { x.NewKey(t) },
+			"that nobody has":     func(x *apptest.Authenticator) { x.ID = []byte("nobody's") },
+			"copied, and forged":  func(x *apptest.Authenticator) { x.Still = true; x.NewKey(t) },
+			"copied, and phished": func(x *apptest.Authenticator) { x.Still = true; x.Origin = "https://evil.example" },
+		} {
+			x := *k
+			lie(&x)
+			thief.LoginWithPasskey(t, &x).Want(t, 401)
+			told("a passkey "+what, p.Email, 0)
+			told("a passkey "+what, number, 0)
+		}
+		for range 5 { // sign-ins are told too, and must not use up what this is told with
+			a.LoginWithPasskey(t, k).Want(t, 200)
+		}
+		copied(k, 1)
+		l := told("one attempt", p.Email, 1)
+		for _, want := range []string{"margarita", "blue key", "Firefox, Windows", "127.0.0.1", a.Clock.Now().UTC().Format("15:04"), "remove this one"} {
+			if !strings.Contains(strings.ReplaceAll(l.Text, "\u200a", ""), want) {
+				t.Errorf("the mail does not say %q:\n%s", want, l.Text)
+			}
+		}
+		if sms := told("one attempt", number, 1); strings.Contains(sms.Text, "blue") || l.Link+l.Code+sms.Link != "" {
+			t.Errorf("the SMS is %q", sms.Text)
+		}
+		copied(k, 9)
+		told("ten attempts", p.Email, 3)
+		told("ten attempts", number, 3)
+		a.Clock.Move(8*time.Hour + time.Second)
+		copied(k, 9)
+		told("eight hours later", p.Email, 4)
+		told("eight hours later", number, 4)
+		a.LoginWithPasskey(t, k).Want(t, 200)
+
+		q, other, strangers := owner("nina", false) // they may be a stranger's
+		copied(other, 1)
+		told("an address that is not proven", q.Email, 0)
+		told("a number that is not proven", strangers, 0)
+
+		r, russian, _ := owner("anna", true)
+		direct(t, a.URL).exec(t, `UPDATE users SET language = 'ru' WHERE id = '`+r.ID+`'`)
+		copied(russian, 1)
+		if l := told("in Russian", r.Email, 1); !strings.Contains(l.Text, "Ключ        blue key") {
+			t.Errorf("not in Russian:\n%s", l.Text)
+		}
+		// Many may have copies of one that can be copied; he is told as well.
+		synced, syncedKey := newUser(t, a, "berta", "", true), apptest.NewAuthenticator(t, apptest.ES256)
+		synced.Login(t, a.Client)
+		syncedKey.Flags |= apptest.FlagBE | apptest.FlagBS
+		syncedKey.Counter = 10
+		synced.AddPasskey(t, syncedKey).Want(t, 201)
+		syncedKey.Still = true
+		a.LoginWithPasskey(t, syncedKey).Want(t, 200)
+		told("a passkey that can be copied", synced.Email, 1)
 	})
 }
 

@@ -147,7 +147,7 @@ func (s *Service) recover(ctx context.Context, tx *db.Tx, now time.Time, caller 
 	if err := record(ctx, tx, now, caller, recovered, event.Success, u.ID, map[string]string{"by": string(used.purpose)}); err != nil {
 		return err
 	}
-	return s.tellAll(ctx, tx, now, u, outbox.Recovered, originOf(caller, now))
+	return s.tellAll(ctx, tx, now, u, outbox.Recovered, originOf(caller, now), nil)
 }
 
 // takeBack gives an account to the owner of its address, which nobody had proven.

@@ -74,6 +74,7 @@ const (
 	scopeRecipient     = "recipient"     // messages by the address that they go to
 	scopePasskeys      = "passkeys"      // challenges that strangers ask for, by the network
 	scopeNotices       = "notices"       // messages about new sign-ins, by the account
+	scopeCopies        = "copies"        // messages about passkeys that may have been copied, by the account
 )
 
 // Limits of codes and messages that no operator need change.

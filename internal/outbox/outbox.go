@@ -59,6 +59,7 @@ const (
 	PasswordChanged      Kind = "password_changed"
 	FactorAdded          Kind = "factor_added"
 	FactorRemoved        Kind = "factor_removed"
+	PasskeyCopied        Kind = "passkey_copied" // to every address
 	RecoveryCodesLow     Kind = "recovery_codes_low"
 	AccountDisabled      Kind = "account_disabled"
 	AccountExists        Kind = "account_exists" // to whose address somebody tried to register

@@ -67,6 +67,7 @@ var mailSpecs = map[Kind]spec{ //nolint:gochecknoglobals // a constant table
 	PasswordChanged:      {},
 	FactorAdded:          {data: []string{"factor", "name"}},
 	FactorRemoved:        {data: []string{"factor", "name"}},
+	PasskeyCopied:        {data: []string{"name"}},
 	RecoveryCodesLow:     {data: []string{"left"}},
 	AccountDisabled:      {},
 	AccountExists:        {link: mayLink},
@@ -80,6 +81,7 @@ var smsSpecs = map[Kind]spec{ //nolint:gochecknoglobals // a constant table
 	LoginCode:       {data: []string{"code", "minutes"}},
 	Recovered:       {},
 	PasswordChanged: {},
+	PasskeyCopied:   {},
 }
 
 // LoadTemplates reads what is built in, and instead of each of these files the

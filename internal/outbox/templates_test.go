@@ -34,10 +34,10 @@ const (
 var mailKinds = []outbox.Kind{
 	outbox.VerifyEmail, outbox.EmailChangeConfirm, outbox.EmailChangeRequested, outbox.EmailChanged, outbox.Recover,
 	outbox.Recovered, outbox.LoginCode, outbox.NewSignIn, outbox.PasswordChanged, outbox.FactorAdded, outbox.FactorRemoved,
-	outbox.RecoveryCodesLow, outbox.AccountDisabled, outbox.AccountExists, outbox.Register,
+	outbox.PasskeyCopied, outbox.RecoveryCodesLow, outbox.AccountDisabled, outbox.AccountExists, outbox.Register,
 }
 
-var smsKinds = []outbox.Kind{outbox.VerifyPhone, outbox.LoginCode, outbox.Recovered, outbox.PasswordChanged}
+var smsKinds = []outbox.Kind{outbox.VerifyPhone, outbox.LoginCode, outbox.Recovered, outbox.PasswordChanged, outbox.PasskeyCopied}
 
 // withCode and withLink are the kinds of mail that have one.
 var (
