@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Has another verifier, @simplewebauthn/server at the version in
-# tools/webauthn/package-lock.json, look at what a real browser sent to Propusk.
+# tools/webauthn/package-lock.json, look at what a real browser sent to the running
+# program, on each engine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,11 +10,13 @@ if ! command -v npm >/dev/null; then
 	exit 1
 fi
 mkdir -p .cache
-tape=$PWD/.cache/passkeys.json
-rm -f "$tape"
-PROPUSK_TEST_TAPE=1 go test -count=1 -run '^TestPasskeysInARealBrowser$' ./internal/api
+tapes=("$PWD"/.cache/passkeys-{sqlite,postgres}.json)
+rm -f "${tapes[@]}"
+PROPUSK_TEST_TAPE=1 go test -count=1 -run '^TestPasskeysInARealBrowser$' ./cmd/propusk
 cd tools/webauthn
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
 	npm ci --silent
 fi
-node verify.mjs "$tape"
+for tape in "${tapes[@]}"; do
+	node verify.mjs "$tape"
+done

@@ -1,5 +1,5 @@
 // Whole-program scripts: testdata/*.txtar, run against this very program, and
-// what is easier told in Go: crash_test.go, seed_test.go.
+// what is easier told in Go: browser_test.go, crash_test.go, seed_test.go.
 package main
 
 import (
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"propusk/internal/apptest/browser"
 )
 
 // TestMain makes the test binary the program where it is called "propusk": so
@@ -16,8 +18,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GORACE") == "" { // or else the race detector holds up the end of every process by a second
 		_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // its only error is a bad name
 	}
-	testscript.Main(m, map[string]func(){"propusk": main})
+	testscript.Main(tests{m}, map[string]func(){"propusk": main})
 }
+
+// tests are those of the package; behind them the browser ends.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int { return browser.Run(t.m) }
 
 // TestScripts tells, in the words of a shell, what operators and clients see.
 // scripts_test.go says which words there are besides testscript's own.
