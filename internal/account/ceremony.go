@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -259,6 +258,9 @@ func (s *Service) addPasskey(ctx context.Context, tx *db.Tx, now time.Time, call
 	if len(rows) >= maxPasskeys {
 		return r, 0, refuse(Conflict, CodeTooManyPasskeys)
 	}
+	if err := bounded(&parsed.Response.AttestationObject); err != nil {
+		return r, 0, err
+	}
 	made, err := s.party.CreateCredential(keeper{user: u, rows: rows}, b.Data, parsed)
 	if err != nil {
 		return r, 0, refusePasskey(Invalid, CodePasskeyRefused, reasonOf(err))
@@ -295,43 +297,6 @@ func transportsOf(all []protocol.AuthenticatorTransport) (out []string) {
 	return out
 }
 
-// admits holds a new passkey against the operator's list of models and makers
-// (steps 7.1.22 to 24). Without the makers' certificates the model is the word of
-// whoever made the passkey.
-func (s *Service) admits(a *protocol.AttestationObject, now time.Time) error {
-	if !s.policy.allowsModel(a.AuthData.AttData.AAGUID) {
-		return refusePasskey(Invalid, CodePasskeyNotAllowed, "model "+aaguidText(a.AuthData.AttData.AAGUID)+" is not on the list")
-	}
-	if s.policy.PasskeyRoots == nil {
-		return nil
-	}
-	chain, _ := a.AttStatement["x5c"].([]any)
-	var certs []*x509.Certificate
-	for i, c := range chain {
-		der, _ := c.([]byte)
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return refusePasskey(Invalid, CodePasskeyNotAllowed, "a certificate of the attestation cannot be read")
-		}
-		if i == 0 { // a TPM names itself there in a way that x509 does not read, and the library does
-			cert.UnhandledCriticalExtensions = nil
-		}
-		certs = append(certs, cert)
-	}
-	if len(certs) == 0 {
-		return refusePasskey(Invalid, CodePasskeyNotAllowed, "the attestation has no certificates")
-	}
-	between := x509.NewCertPool()
-	for _, c := range certs[1:] {
-		between.AddCert(c)
-	}
-	_, err := certs[0].Verify(x509.VerifyOptions{Roots: s.policy.PasskeyRoots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	if err != nil {
-		return refusePasskey(Invalid, CodePasskeyNotAllowed, "the attestation is of no maker that is trusted")
-	}
-	return nil
-}
-
 // usePasskey takes the answer to options for using a passkey (section 7.2), and
 // tells what it proves.
 func (s *Service) usePasskey(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, answer []byte, c ceremony) (Methods, error) {
@@ -360,6 +325,8 @@ func (s *Service) usePasskey(ctx context.Context, tx *db.Tx, now time.Time, call
 		return 0, refusePasskey(Unauthenticated, CodePasskeyRefused, "it is none of the user's passkeys")
 	case !slices.Contains(s.policy.PasskeyOrigins, origin):
 		return 0, refusePasskey(Unauthenticated, CodePasskeyRefused, "the page is of another origin")
+	case len(rows[i].publicKey) > maxPasskeyKey: // added before there was a bound
+		return 0, refusePasskey(Unauthenticated, CodePasskeyRefused, "its key is too long")
 	}
 	r := rows[i]
 	flags := parsed.Response.AuthenticatorData.Flags

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -307,6 +308,76 @@ func ownHandle(t testing.TB, p *apptest.Person, k *apptest.Authenticator) *appte
 	}
 	k.Handle = id
 	return k
+}
+
+// S-37, R9, R10, S-48: nothing of a new passkey is verified that would take the
+// processor for seconds, with all who write to the database waiting: neither with its
+// own key nor with those of its attestation, at whatever depth.
+func TestAPasskeyThatCostsTooMuchIsNotAdded(t *testing.T) {
+	t.Parallel()
+	modulus := func(size int) []byte {
+		n := make([]byte, size)
+		_, _ = rand.Read(n)
+		n[0] |= 0x80
+		n[size-1] |= 1
+		return n
+	}
+	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	certificate := func(k *apptest.Authenticator, key rsa.PublicKey) []byte {
+		extension, err := asn1.Marshal(k.AAGUID[:])
+		must(t, err)
+		c := &x509.Certificate{
+			SerialNumber: big.NewInt(1),
+			Subject:      pkix.Name{Country: []string{"US"}, Organization: []string{"x"}, OrganizationalUnit: []string{"Authenticator Attestation"}, CommonName: "x"},
+			NotBefore:    time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0), BasicConstraintsValid: true,
+			ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 45724, 1, 1, 4}, Value: extension}},
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, c, &key, signer)
+		must(t, err)
+		return der
+	}
+	long := rsa.PublicKey{N: new(big.Int).SetBytes(modulus(8000)), E: 65537}
+	odd := rsa.PublicKey{N: new(big.Int).SetBytes(modulus(256)), E: 1<<31 - 1}
+	packed := func(der []byte, size int) object {
+		return object{"alg": apptest.RS256, "sig": append([]byte{0}, modulus(size-1)...), "x5c": []any{der}}
+	}
+	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
+		p := a.NewPerson(t)
+		for what, c := range map[string]struct {
+			reason string
+			make   func(k *apptest.Authenticator)
+		}{
+			"its key": {"its key is too long", func(k *apptest.Authenticator) {
+				k.Key = func(m map[int]any) { m[-1], m[-2] = modulus(700), []byte{1, 0, 1} }
+			}},
+			"a certificate": {"a key of its attestation is too long", func(k *apptest.Authenticator) {
+				der := certificate(k, long)
+				k.Attest = func([]byte) (string, object) { return "packed", packed(der, 8000) }
+			}},
+			"an exponent": {"a key of its attestation is too long", func(k *apptest.Authenticator) {
+				der := certificate(k, odd)
+				k.Attest = func([]byte) (string, object) { return "packed", packed(der, 256) }
+			}},
+			"one among many": {"a key of its attestation is too long", func(k *apptest.Authenticator) {
+				der := certificate(k, long)
+				k.Statement = func(o object) {
+					o["fmt"] = "compound"
+					o["attStmt"] = []any{object{"fmt": "none", "attStmt": object{}}, object{"fmt": "packed", "attStmt": packed(der, 8000)}}
+				}
+			}},
+			"where nobody looks": {"attestations of SafetyNet are not taken", func(k *apptest.Authenticator) {
+				k.Statement = func(o object) {
+					o["fmt"], o["attStmt"] = "android-safetynet", object{"ver": "1", "response": []byte("x.y.z")}
+				}
+			}},
+		} {
+			k := apptest.NewAuthenticator(t, apptest.RS256)
+			c.make(k)
+			t.Log(what)
+			wantReason(t, a, c.reason, func() { p.AddPasskey(t, k).Want(t, 422, "passkey_refused") })
+		}
+	})
 }
 
 // S-37, R14: the user handle is random and says nothing of the user; a deleted
