@@ -16,6 +16,7 @@
 //	token.go        single-use tokens: links and codes
 //	request.go      what strangers ask to be sent
 //	verify.go       proving an address or a number, and changing them
+//	undo.go         taking a change of the address back
 //	recover.go      when the password is gone
 //	notice.go       what is written to whom
 //	methods.go      how somebody has proved himself
@@ -222,7 +223,7 @@ const (
 	listFactors       Action = "factor.listed"
 	beginFactor       Action = "factor.begun"
 	addedFactor       Action = "factor.added"
-	removedFactor     Action = "factor.removed" // by its owner
+	removedFactor     Action = "factor.removed" // by its owner, or with the change of address that he undoes
 	clearFactors      Action = "factor.cleared" // by an administrator
 	renamedFactor     Action = "factor.renamed"
 	factorFailed      Action = "factor.failed"

@@ -30,6 +30,16 @@ const countRecoveryCodes = `SELECT count(*) FROM recovery_codes WHERE user_id = 
 
 const deleteRecoveryCodes = `DELETE FROM recovery_codes WHERE user_id = $1`
 
+// What was added at $2 or later. An app counts from its first code on.
+const (
+	deleteTOTPSince          = `DELETE FROM totp WHERE user_id = $1 AND confirmed_at >= $2`
+	deletePasskeysSince      = `DELETE FROM passkeys WHERE user_id = $1 AND created_at >= $2 RETURNING id, name`
+	deleteRecoveryCodesSince = `DELETE FROM recovery_codes WHERE user_id = $1 AND created_at >= $2`
+)
+
+// Somebody has seen its seed, and it counts for nothing yet.
+const deleteNewTOTP = `DELETE FROM totp WHERE user_id = $1 AND confirmed_at IS NULL`
+
 const deletePasskeys = `DELETE FROM passkeys WHERE user_id = $1`
 
 // The bits are those of factorSet.

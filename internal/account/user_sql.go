@@ -61,7 +61,7 @@ const unprovePhone = `UPDATE users SET contact_number_verified_at = NULL WHERE i
 
 const dropPassword = `UPDATE users SET password_hash = NULL, password_changed_at = $1, version = version + 1, updated_at = $1 WHERE id = $2`
 
-const selectEmailChange = `SELECT email FROM email_changes WHERE user_id = $1 AND expires_at > $2`
+const selectEmailChange = `SELECT email, created_at FROM email_changes WHERE user_id = $1 AND expires_at > $2`
 
 const updatePassword = `
 UPDATE users SET password_hash = $1, password_changed_at = $2, version = version + 1, updated_at = $2 WHERE id = $3`

@@ -3,8 +3,11 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"propusk/internal/db"
 	"propusk/internal/event"
@@ -69,7 +72,8 @@ func (s *Service) sendVerification(ctx context.Context, tx *db.Tx, now time.Time
 func (s *Service) verificationMail(ctx context.Context, tx *db.Tx, now time.Time, u userRow, r request) (bool, error) {
 	t, kind := singleUse{purpose: forVerifyEmail, holder: u.ID, address: u.Email}, outbox.VerifyEmail
 	if !u.emailVerifiedAt.IsZero() {
-		err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &t.address)
+		var asked int64
+		err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &t.address, &asked)
 		if errors.Is(err, db.ErrNotFound) {
 			return true, refuse(Conflict, CodeAlreadyVerified)
 		}
@@ -218,7 +222,8 @@ func (s *Service) proveEmail(ctx context.Context, tx *db.Tx, now time.Time, call
 // proven, and tells the old one how to undo that.
 func (s *Service) takeNewEmail(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, address string) error {
 	var waiting string
-	err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &waiting)
+	var change undoable
+	err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &waiting, &change.Asked)
 	if errors.Is(err, db.ErrNotFound) || err == nil && waiting != address {
 		return errTokenSpent
 	}
@@ -237,8 +242,12 @@ func (s *Service) takeNewEmail(ctx context.Context, tx *db.Tx, now time.Time, ca
 	if err := record(ctx, tx, now, caller, changedEmail, event.Success, u.ID, nil); err != nil {
 		return err
 	}
+	data, err := json.Marshal(change)
+	if err != nil {
+		return fmt.Errorf("change of address: %w", err)
+	}
 	r := request{Language: caller.Language, Origin: originOf(caller, now)}
-	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email, keeps: u.emailKey}, pageUndo, outbox.EmailChanged, r)
+	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email, keeps: u.emailKey, data: data}, pageUndo, outbox.EmailChanged, r)
 }
 
 func (s *Service) setEmail(ctx context.Context, tx *db.Tx, now time.Time, userID, address string) error {
@@ -251,56 +260,6 @@ func (s *Service) setEmail(ctx context.Context, tx *db.Tx, now time.Time, userID
 	}
 	_, err := tx.Exec(ctx, deleteEmailChange, userID)
 	return err
-}
-
-// UndoEmailChange gives the account its old address back, on the word of whoever
-// has the mailbox. He whom that takes the account from knows its password, so that
-// does not count any more either: the owner is sent a link to set another.
-func (s *Service) UndoEmailChange(ctx context.Context, caller Caller, token secret.Text) error {
-	err := s.undoEmailChange(ctx, caller, token)
-	s.metrics.broughtBack(forUndoEmail, err)
-	return err
-}
-
-func (s *Service) undoEmailChange(ctx context.Context, caller Caller, token secret.Text) error {
-	now := s.now()
-	c := claim{s: s, caller: caller, in: Answer{Token: token}, purposes: [2]purpose{forUndoEmail, forUndoEmail}}
-	if err := c.find(ctx, now); err != nil {
-		return err
-	}
-	return s.revoke(c.holder, func() error {
-		return s.tx(ctx, func(tx *db.Tx) error {
-			u, used, err := c.use(ctx, tx, now)
-			if err != nil {
-				return err
-			}
-			if err := s.setEmail(ctx, tx, now, u.ID, used.address); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, dropPassword, db.Micros(now), u.ID); err != nil {
-				return err
-			}
-			if err := s.endAll(ctx, tx, now, u.ID); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, unprovePhone, u.ID); err != nil {
-				return err
-			}
-			// The token of an address from before this one lives on: whoever has
-			// taken the account over and changed the address twice has this one
-			// himself, and must not end the owner's with it.
-			if _, err := tx.Exec(ctx, deleteTokensSince, u.ID, string(forUndoEmail), used.created); err != nil {
-				return err
-			}
-			caller.UserID = u.ID
-			if err := record(ctx, tx, now, caller, undidEmail, event.Success, u.ID, nil); err != nil {
-				return err
-			}
-			u.Email = used.address
-			r := request{Language: caller.Language, Origin: originOf(caller, now)}
-			return s.sendLink(ctx, tx, now, u, singleUse{purpose: forRecovery, holder: u.ID, address: u.Email}, pageRecover, outbox.Recover, r)
-		})
-	})
 }
 
 // VerifyPhone takes the code that was sent to the caller's own number.

@@ -29,7 +29,7 @@ var words = map[string]account.Words{ //nolint:gochecknoglobals // a constant ta
 	"verify_done_text":  {EN: "{email} is the confirmed address of your account now. You may close this page.", RU: "{email} — теперь подтверждённый адрес Вашего аккаунта. Эту страницу можно закрыть."},
 
 	"undo_link":         {EN: "Restore your email address", RU: "Верните прежний адрес почты"},
-	"undo_link_text":    {EN: "If it was not you who changed the address, press the button. Your account gets the old one back, everybody is signed out of it, its password stops working, and we send a link to the old address to set a new one.", RU: "Если адрес изменили не Вы, нажмите кнопку. Аккаунту вернётся прежний адрес, все сеансы завершатся, нынешний пароль перестанет действовать, а на прежний адрес придёт ссылка, чтобы задать новый."},
+	"undo_link_text":    {EN: "If it was not you who changed the address, press the button. Your account gets the old one back, everybody is signed out of it, its password and the second factors and passkeys added since stop working, and we send a link to the old address to set a new password.", RU: "Если адрес изменили не Вы, нажмите кнопку. Аккаунту вернётся прежний адрес, все сеансы завершатся, нынешний пароль и добавленные с тех пор вторые факторы и ключи доступа перестанут действовать, а на прежний адрес придёт ссылка, чтобы задать новый пароль."},
 	"undo_button":       {EN: "Restore the old address", RU: "Вернуть прежний адрес"},
 	"undo_without":      {EN: "Open the link from the message", RU: "Откройте ссылку из письма"},
 	"undo_without_text": {EN: "A change of address can be undone with the link that was sent to the old address.", RU: "Смену адреса можно отменить по ссылке из письма, отправленного на прежний адрес."},
