@@ -201,9 +201,12 @@ func (f *failure) texts(lang string) map[string]fieldFault {
 	return out
 }
 
+// problemType names a code as RFC 9457 wants it.
+func problemType(code account.Code) string { return "urn:propusk:error:" + string(code) }
+
 func (f *failure) problem(lang, requestID string) problem {
 	return problem{
-		Type: "urn:propusk:error:" + string(f.fault.Code), Title: http.StatusText(f.status), Status: f.status,
+		Type: problemType(f.fault.Code), Title: http.StatusText(f.status), Status: f.status,
 		Detail: text(f.fault, lang), Code: f.fault.Code, Fields: f.texts(lang), RequestID: requestID, Unfinished: f.unfinished,
 	}
 }

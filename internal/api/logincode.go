@@ -12,7 +12,7 @@ type codeSendRequest struct {
 }
 
 type loginRequested struct {
-	LoginRequest secret `json:"login_request" doc:"Send it with the token of the link. Browsers hold it in a cookie as well."`
+	LoginRequest secret `json:"login_request" doc:"Send it with the token of the link. Browsers hold it in a cookie as well." example:"Zk3qT9wXbV7cYpLr2NsGfHj6MdKa8QeUi0oRtWyBxCE"`
 }
 
 func (a *API) sendLoginCode(r *request, in *codeSendRequest) (reply, error) {
@@ -30,8 +30,15 @@ func (a *API) sendLoginCode(r *request, in *codeSendRequest) (reply, error) {
 type codeLoginRequest struct {
 	AnswerRequest
 
-	LoginRequest secret `json:"login_request,omitzero" doc:"With the token of a link: what the call that had it sent answered; the cookie does the same."`
-	RememberMe   *bool  `json:"remember_me,omitempty" doc:"A token that lives longer." example:"true"`
+	LoginRequest secret `json:"login_request,omitzero" doc:"With the token of a link: what the call that had it sent answered; the cookie does the same." example:"Zk3qT9wXbV7cYpLr2NsGfHj6MdKa8QeUi0oRtWyBxCE"`
+	RememberMe   *bool  `json:"remember_me,omitempty" doc:"A token that lives longer." example:"false"`
+}
+
+func (codeLoginRequest) cases() []exampleCase {
+	return []exampleCase{
+		{name: "link", about: "The token of the link, where a cookie does not hold login_request", fields: "token login_request remember_me"},
+		{name: "code", about: "The code, and whose it is", fields: "email_or_name code remember_me"},
+	}
 }
 
 func (a *API) loginWithCode(r *request, in *codeLoginRequest) (reply, error) {

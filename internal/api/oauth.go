@@ -14,13 +14,13 @@ import (
 
 // tokenForm is what introspection and revocation are asked with.
 type tokenForm struct {
-	Token         string `json:"token" doc:"The token that was handed over."`
-	TokenTypeHint string `json:"token_type_hint,omitempty" doc:"Not needed: there is one type of token."`
+	Token         string `json:"token" doc:"The token that was handed over." example:"eeee1234-76a9-4509-87f0-e1b12354d92b"`
+	TokenTypeHint string `json:"token_type_hint,omitempty" doc:"Not needed: there is one type of token." example:"access_token"`
 }
 
 // introspection is the answer of RFC 7662, section 2.2.
 type introspection struct {
-	Active    bool     `json:"active" doc:"Whether the token is worth anything; if not, nothing else is told."`
+	Active    bool     `json:"active" doc:"Whether the token is worth anything; if not, nothing else is told." example:"true"`
 	TokenType string   `json:"token_type,omitempty,omitzero" example:"Bearer"`
 	Subject   string   `json:"sub,omitempty,omitzero" doc:"The user's id." example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
 	SessionID string   `json:"sid,omitempty,omitzero" example:"0f8fad5b-d9cb-469f-a165-70867728950e"`
@@ -31,6 +31,13 @@ type introspection struct {
 	AMR       []string `json:"amr,omitempty,omitzero" nullable:"false" doc:"How he did (RFC 8176)." example:"[\"pwd\"]"`
 	ACR       string   `json:"acr,omitempty,omitzero" doc:"How strong that is: aal2 is two factors." example:"aal1"`
 	Issuer    string   `json:"iss,omitempty,omitzero" doc:"This service, where its public URL is known." example:"https://id.example.com"`
+}
+
+func (introspection) cases() []exampleCase {
+	return []exampleCase{
+		{name: "live", about: "A token that is worth something", fields: "active token_type sub sid user_role iat exp auth_time amr acr iss"},
+		{name: "dead", about: "Any other", fields: "active", with: map[string]any{"active": false}},
+	}
 }
 
 func (a *API) introspect(r *request) (reply, error) {
@@ -133,7 +140,7 @@ func serviceCredentials(h http.Header) (id, key string, ok bool) {
 // oauthError is the error of RFC 6749, section 5.2, with our own code beside it.
 type oauthError struct {
 	Error       string       `json:"error" doc:"Of RFC 6749, 6750 or 7009." example:"invalid_client"`
-	Description string       `json:"error_description" doc:"The same for people, in the language of Accept-Language."`
+	Description string       `json:"error_description" doc:"The same for people, in the language of Accept-Language." example:"This needs the key of a service, made with propusk key add; the one that came along is missing, unknown, expired or revoked."`
 	Code        account.Code `json:"code" doc:"Our own stable name of it." example:"key_invalid"`
 }
 

@@ -19,7 +19,7 @@ import (
 // document makes the OpenAPI 3.1 document from the routes and the types on the
 // wire. Every answer of the test suite is held against it.
 func document(o Options, routes []route) ([]byte, error) {
-	b := builder{schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)}
+	b := &builder{schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)}
 	server := o.PublicURL
 	if server == "" {
 		server = "/"
@@ -39,6 +39,8 @@ func document(o Options, routes []route) ([]byte, error) {
 		Tags: []*huma.Tag{
 			{Name: "account", Description: "What a user is and how he changes it."},
 			{Name: "session", Description: "From a password to a token, and what becomes of it."},
+			{Name: "second factor", Description: "Authenticator apps, passkeys and recovery codes: adding and removing them."},
+			{Name: "administration", Description: "For an Admin: what other users cannot do for themselves."},
 			{Name: "service", Description: "For gateways and services that were handed a token."},
 			{Name: "operation", Description: "For those who run the service."},
 		},
@@ -61,6 +63,9 @@ func document(o Options, routes []route) ([]byte, error) {
 			}
 			setOperation(item, r.method, b.operation(r, path, i))
 		}
+	}
+	if b.err != nil {
+		return nil, fmt.Errorf("openapi document: %w", b.err)
 	}
 	raw, err := json.Marshal(doc)
 	if err != nil {
@@ -101,13 +106,16 @@ func setOperation(item *huma.PathItem, method string, op *huma.Operation) {
 	}
 }
 
-type builder struct{ schemas huma.Registry }
+type builder struct {
+	schemas huma.Registry
+	err     error // what is wrong with the examples
+}
 
-func (b builder) schemaOf(v any) *huma.Schema {
+func (b *builder) schemaOf(v any) *huma.Schema {
 	return b.schemas.Schema(reflect.TypeOf(v), true, "")
 }
 
-func (b builder) operation(r route, path string, index int) *huma.Operation {
+func (b *builder) operation(r route, path string, index int) *huma.Operation {
 	op := &huma.Operation{
 		OperationID: r.id, Summary: r.summary, Description: r.about, Tags: []string{r.tag},
 		Responses: map[string]*huma.Response{}, Security: []map[string][]string{},
@@ -149,12 +157,16 @@ func (b builder) operation(r route, path string, index int) *huma.Operation {
 	}
 	op.Responses[strconv.Itoa(r.status)] = b.success(r)
 	if r.later {
-		bare := r
-		bare.out, bare.answers = nil, nil
-		op.Responses[strconv.Itoa(http.StatusAccepted)] = b.success(bare)
+		without := r
+		without.out, without.answers = nil, nil
+		op.Responses[strconv.Itoa(http.StatusAccepted)] = b.success(without)
 	}
 	for _, status := range refusals(r) {
-		op.Responses[strconv.Itoa(status)] = b.refusal(status, r.oauth)
+		res := b.refusal(status, r.oauth)
+		if status == http.StatusUnauthorized {
+			b.exemplifyRefusal(res, status, r.unauthorized)
+		}
+		op.Responses[strconv.Itoa(status)] = res
 	}
 	return op
 }
@@ -168,7 +180,7 @@ func requestHeader(name string) *huma.Param {
 	return &huma.Param{Name: name, In: "header", Description: about[name], Schema: &huma.Schema{Type: huma.TypeString}}
 }
 
-func (b builder) body(r route) *huma.RequestBody {
+func (b *builder) body(r route) *huma.RequestBody {
 	content := map[string]*huma.MediaType{"application/json": {Schema: b.schemaOf(r.in)}}
 	if r.oauth {
 		content = map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: b.formOf(r.in)}}
@@ -176,41 +188,24 @@ func (b builder) body(r route) *huma.RequestBody {
 	if r.method == http.MethodPatch {
 		content["application/merge-patch+json"] = &huma.MediaType{Schema: b.schemaOf(r.in)}
 	}
+	for _, media := range content {
+		b.exemplify(media, r.in, bare)
+	}
 	return &huma.RequestBody{Required: true, Description: r.summary + ".", Content: content}
 }
 
 // formOf is the schema of a form, in which strangers' parameters are left alone
 // (RFC 6749, section 3.1).
-func (b builder) formOf(v any) *huma.Schema {
+func (b *builder) formOf(v any) *huma.Schema {
 	ref := b.schemaOf(v)
 	b.schemas.SchemaFromRef(ref.Ref).AdditionalProperties = true
 	return ref
 }
 
-func (b builder) success(r route) *huma.Response {
+func (b *builder) success(r route) *huma.Response {
 	res := &huma.Response{Description: r.summary + ": done.", Headers: map[string]*huma.Param{}}
-	schema := &huma.Schema{
-		Type: huma.TypeObject, Required: []string{"status"}, AdditionalProperties: false,
-		Properties: map[string]*huma.Schema{"status": {Type: huma.TypeString, Enum: []any{"success"}}},
-	}
-	if r.out != nil {
-		schema.Properties["data"] = b.schemaOf(r.out)
-		schema.Required = append(schema.Required, "data")
-	}
-	if r.oauth {
-		schema = &huma.Schema{Type: huma.TypeObject, Description: "Nothing."}
-		if r.out != nil {
-			schema = b.schemaOf(r.out)
-		}
-	}
-	if r.id == "relatedOrigins" {
-		schema = b.schemaOf(relatedOrigins{})
-	}
-	if r.id == "openapi" {
-		schema = &huma.Schema{Type: huma.TypeObject, Description: "An OpenAPI 3.1 document."}
-	}
 	if !r.bodyless {
-		res.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
+		res.Content = map[string]*huma.MediaType{"application/json": b.successBody(r)}
 	}
 	for _, name := range r.answers {
 		about := map[string]string{
@@ -227,6 +222,38 @@ func (b builder) success(r route) *huma.Response {
 		res.Headers[name] = &huma.Header{Description: about[name], Schema: &huma.Schema{Type: huma.TypeString}}
 	}
 	return res
+}
+
+// successBody is the envelope with what the route gives, or, where the body is not
+// ours to shape, that alone.
+func (b *builder) successBody(r route) *huma.MediaType {
+	switch {
+	case r.id == "openapi":
+		return &huma.MediaType{
+			Schema:  &huma.Schema{Type: huma.TypeObject, Description: "An OpenAPI 3.1 document."},
+			Example: object{{"openapi", "3.1.0"}, {"info", object{{"title", "Propusk"}, {"version", "1.0.0"}}}, {"paths", object{}}},
+		}
+	case r.oauth && r.out == nil:
+		return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeObject, Description: "Nothing."}, Example: object{}}
+	case r.oauth || r.id == "relatedOrigins":
+		media := &huma.MediaType{Schema: b.schemaOf(r.out)}
+		b.exemplify(media, r.out, bare)
+		return media
+	}
+	media := &huma.MediaType{
+		Schema: &huma.Schema{
+			Type: huma.TypeObject, Required: []string{"status"}, AdditionalProperties: false,
+			Properties: map[string]*huma.Schema{"status": {Type: huma.TypeString, Enum: []any{"success"}}},
+		},
+		Example: object{{"status", "success"}},
+	}
+	if r.out != nil {
+		media.Schema.Properties["data"] = b.schemaOf(r.out)
+		media.Schema.Required = append(media.Schema.Required, "data")
+		media.Example = nil
+		b.exemplify(media, r.out, enveloped)
+	}
+	return media
 }
 
 // refusals are the statuses that a route can answer beside success: its own,
@@ -256,7 +283,7 @@ func refusals(r route) []int {
 	return slices.Sorted(maps.Keys(set))
 }
 
-func (b builder) refusal(status int, oauth bool) *huma.Response {
+func (b *builder) refusal(status int, oauth bool) *huma.Response {
 	envelope := b.schemaOf(failEnvelope{})
 	if status >= 500 {
 		envelope = b.schemaOf(errorEnvelope{})

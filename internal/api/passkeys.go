@@ -22,9 +22,31 @@ type optionsJSON struct{ jsontext.Value }
 func (optionsJSON) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeObject, AdditionalProperties: true,
-		Description: "For PublicKeyCredential.parseCreationOptionsFromJSON() where a passkey is added, else for parseRequestOptionsFromJSON() (WebAuthn level 3, section 5.1). They hold for five minutes, and for one answer.",
+		Description: "For PublicKeyCredential.parseRequestOptionsFromJSON() (WebAuthn level 3, section 5.1). They hold for five minutes, and for one answer.",
 		Examples: []any{map[string]any{
-			"challenge": "q8vGqXJrKMLm2Vb0w4w9n1bqkI0VvV1vA7q3yq5Qy5E", "rpId": "id.example.com", "timeout": 300000, "userVerification": "required",
+			"challenge": "mdWKHBw0YaAxui7_weKF0aCewRib-ZX9YkEpBuc0eFA", "rpId": "id.example.com", "timeout": 300000, "userVerification": "required",
+		}},
+	}
+}
+
+// newPasskeyOptions are [passkeyOptions] for adding one.
+type newPasskeyOptions struct {
+	Options newOptionsJSON `json:"options"`
+}
+
+type newOptionsJSON struct{ jsontext.Value }
+
+// Schema implements [huma.SchemaProvider].
+func (newOptionsJSON) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Description: "For PublicKeyCredential.parseCreationOptionsFromJSON() (WebAuthn level 3, section 5.1). They hold for five minutes, and for one answer.",
+		Examples: []any{map[string]any{
+			"challenge": "QFnMsDRIPkZHaqVOKUYlG-v_S3o57fb9RF36NsxKIYI", "timeout": 300000, "attestation": "none",
+			"rp":                     map[string]any{"id": "id.example.com", "name": "id.example.com"},
+			"user":                   map[string]any{"id": "wiNhgPq2QluyB-oz2l3MZw", "name": "egor228", "displayName": "egor228"},
+			"pubKeyCredParams":       []any{map[string]any{"type": "public-key", "alg": -7}, map[string]any{"type": "public-key", "alg": -8}, map[string]any{"type": "public-key", "alg": -257}},
+			"authenticatorSelection": map[string]any{"residentKey": "preferred", "requireResidentKey": false, "userVerification": "preferred"},
 		}},
 	}
 }
@@ -56,23 +78,49 @@ func (passkeyAnswer) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeObject, AdditionalProperties: true, Description: "The answer of a passkey: PublicKeyCredential.toJSON(), as it is.",
 		Examples: []any{map[string]any{
-			"id": "Ab3k0kqQm4hX0t1cTq7V2w", "rawId": "Ab3k0kqQm4hX0t1cTq7V2w", "type": "public-key", "clientExtensionResults": map[string]any{},
+			"id": aPasskeyID, "rawId": aPasskeyID, "type": "public-key", "authenticatorAttachment": "platform", "clientExtensionResults": map[string]any{},
 			"response": map[string]any{
-				"clientDataJSON":    "eyJ0eXBlIjoid2ViYXV0aG4uZ2V0IiwiY2hhbGxlbmdlIjoicTh2R3FYSnJLTUxtMlZiMHc0dzluMWJxa0kwVnZWMXZBN3EzeXE1UXk1RSIsIm9yaWdpbiI6Imh0dHBzOi8vaWQuZXhhbXBsZS5jb20ifQ",
-				"authenticatorData": "LLsgiVPu0kBGYTv2qCcnD8NPzsd1ZKuYuLAL8GKgl1sdAAAAAA",
-				"signature":         "MEUCIQDk6Q3bWg8nY0mC0rB5l1uJx3J7xgW0m4H0m5Z3k0y1bAIgJ6kq2Pz5m0dK7v9cV3f1tq8nM2xWq7hR4s6u8y0A1Bc",
-				"userHandle":        "5fhDPnapRQmH8OGxI1TZKw",
+				"clientDataJSON":    "eyJ0eXBlIjoid2ViYXV0aG4uZ2V0IiwiY2hhbGxlbmdlIjoibWRXS0hCdzBZYUF4dWk3X3dlS0YwYUNld1JpYi1aWDlZa0VwQnVjMGVGQSIsIm9yaWdpbiI6Imh0dHBzOi8vaWQuZXhhbXBsZS5jb20iLCJjcm9zc09yaWdpbiI6ZmFsc2V9",
+				"authenticatorData": "JlkQTsAKdriMqE84HF0LUSqgiRqfQADxZkQh8fexppkFAAAAAg",
+				"signature":         "MEQCIENxCCpuabxK9ykJce6nGhDLstmUGBceAtYS7j8mLjZ6AiB7fa-lhDPDJpyqGEH22Wu3zQ9mfPH-wbpJ9boAXFMMRQ",
+				"userHandle":        "wiNhgPq2QluyB-oz2l3MZw",
 			},
 		}},
 	}
 }
 
+// aPasskeyID and what is made with it stand in examples. A browser's virtual
+// authenticator has made them, for options that stand there too.
+const aPasskeyID = "BPEC9R5B9_T_DDUtCnq3t5CtYm-s4aCa12L0ulhKQD0"
+
+func anAttestation() map[string]any {
+	return map[string]any{
+		"id": aPasskeyID, "rawId": aPasskeyID, "type": "public-key", "authenticatorAttachment": "platform", "clientExtensionResults": map[string]any{},
+		"response": map[string]any{
+			"clientDataJSON":    "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIiwiY2hhbGxlbmdlIjoiUUZuTXNEUklQa1pIYXFWT0tVWWxHLXZfUzNvNTdmYjlSRjM2TnN4S0lZSSIsIm9yaWdpbiI6Imh0dHBzOi8vaWQuZXhhbXBsZS5jb20iLCJjcm9zc09yaWdpbiI6ZmFsc2V9",
+			"attestationObject": "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YVikJlkQTsAKdriMqE84HF0LUSqgiRqfQADxZkQh8fexpplFAAAAAQECAwQFBgcIAQIDBAUGBwgAIATxAvUeQff0_ww1LQp6t7eQrWJvrOGgmtdi9LpYSkA9pQECAyYgASFYIFA95jb1UpQiulCp_C7Kyanis2tueZ9mff1KgpY2lY1YIlggdcugdyS4L_cWpqO6UfWzlBt-DvcvmJf8tIHqunDcXLA",
+			"transports":        []string{"internal"},
+		},
+	}
+}
+
+// newPasskey is what a browser gives of a passkey that it has made.
+type newPasskey struct{ passkeyAnswer }
+
+// Schema implements [huma.SchemaProvider].
+func (newPasskey) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true, Description: "The new passkey: PublicKeyCredential.toJSON(), as it is.",
+		Examples: []any{anAttestation()},
+	}
+}
+
 type passkeyItem struct {
-	ID         string  `json:"id" format:"uuid"`
+	ID         string  `json:"id" format:"uuid" example:"b1f4c0de-3a52-4d0c-9a3e-6f1d2c7b8a90"`
 	Name       string  `json:"name" example:"Anna's phone"`
-	Created    string  `json:"created" format:"date-time"`
-	LastUsedAt *string `json:"last_used_at" nullable:"true" format:"date-time"`
-	BackedUp   bool    `json:"backed_up" doc:"Its key is kept on more than one device."`
+	Created    string  `json:"created" format:"date-time" example:"2024-12-15T15:48:46.195517+03:00"`
+	LastUsedAt *string `json:"last_used_at" nullable:"true" format:"date-time" example:"2024-12-15T21:01:34.382072+03:00"`
+	BackedUp   bool    `json:"backed_up" doc:"Its key is kept on more than one device." example:"true"`
 }
 
 func (a *API) passkeyItem(p account.PasskeyData) passkeyItem {
@@ -97,12 +145,13 @@ func (a *API) passkeys(r *request) (reply, error) {
 }
 
 func (a *API) beginPasskey(r *request) (reply, error) {
-	return options(a.service.BeginPasskey(r.Context(), r.caller))
+	o, err := a.service.BeginPasskey(r.Context(), r.caller)
+	return reply{data: newPasskeyOptions{newOptionsJSON{jsontext.Value(o)}}}, err
 }
 
 type addPasskeyRequest struct {
-	Name    string        `json:"name,omitempty" doc:"What its owner calls it, in at most 64 characters; without one it is named after what keeps it." example:"Anna's phone"`
-	Passkey passkeyAnswer `json:"passkey"`
+	Name    string     `json:"name,omitempty" doc:"What its owner calls it, in at most 64 characters; without one it is named after what keeps it." example:"Anna's phone"`
+	Passkey newPasskey `json:"passkey"`
 }
 
 // passkeyAdded is a new passkey, and, where it is the account's first factor,
@@ -110,6 +159,13 @@ type addPasskeyRequest struct {
 type passkeyAdded struct {
 	Passkey passkeyItem `json:"passkey"`
 	FactorAdded
+}
+
+func (passkeyAdded) cases() []exampleCase {
+	return []exampleCase{
+		{name: "first", about: "The account's first factor", fields: "passkey recovery_codes"},
+		{name: "further", about: "One more factor", fields: "passkey"},
+	}
 }
 
 func (a *API) addPasskey(r *request, in *addPasskeyRequest) (reply, error) {
@@ -135,7 +191,7 @@ func (a *API) passkeyLoginOptions(r *request, in *optionalNameRequest) (reply, e
 
 type passkeyLoginRequest struct {
 	Passkey    passkeyAnswer `json:"passkey"`
-	RememberMe *bool         `json:"remember_me,omitempty" doc:"A token that lives longer." example:"true"`
+	RememberMe *bool         `json:"remember_me,omitempty" doc:"A token that lives longer." example:"false"`
 }
 
 func (a *API) loginWithPasskey(r *request, in *passkeyLoginRequest) (reply, error) {
@@ -149,7 +205,7 @@ func (a *API) loginWithPasskey(r *request, in *passkeyLoginRequest) (reply, erro
 }
 
 type challengeRequest struct {
-	Challenge secret `json:"challenge" doc:"That the login answered with."`
+	Challenge secret `json:"challenge" doc:"That the login answered with." example:"y_FbWaWtI-OzQj5aQs8fWRDV9Fw6ZbEik-ZZ051vdoo"`
 }
 
 func (a *API) passkeyFactorOptions(r *request, in *challengeRequest) (reply, error) {

@@ -11,7 +11,14 @@ func (a *API) recover(r *request, in *namedRequest) (reply, error) {
 type recoveryRequest struct {
 	AnswerRequest
 
-	NewPassword secret `json:"new_password" doc:"8 to 256 characters; common ones, and those made of the account's own data, are refused." example:"corAl-Teapot-93-lantern"`
+	NewPassword secret `json:"new_password" doc:"8 to 256 characters; common ones, and those made of the account's own data, are refused." example:"Quiet-harbour-58-Maple"`
+}
+
+func (recoveryRequest) cases() []exampleCase {
+	return []exampleCase{
+		{name: "link", about: "The token of the link", fields: "token new_password"},
+		{name: "code", about: "The code, and whose it is", fields: "email_or_name code new_password"},
+	}
 }
 
 func (a *API) confirmRecovery(r *request, in *recoveryRequest) (reply, error) {
@@ -19,9 +26,9 @@ func (a *API) confirmRecovery(r *request, in *recoveryRequest) (reply, error) {
 }
 
 type issuedRecovery struct {
-	Token     secret `json:"token" doc:"For POST /auth/recover/confirm."`
+	Token     secret `json:"token" doc:"For POST /auth/recover/confirm." example:"0F7hN3kQx2WvYbRzJ9mLsTgUcEaDiPoKnBvXtZqWyHg"`
 	Link      string `json:"link,omitempty" doc:"The page that takes it, where the public URL is known." example:"https://id.example.com/account/recover?token=0F7hN3kQx2WvYbRzJ9mLsTgUcEaDiPoKnBvXtZqWyHg"`
-	ExpiresAt string `json:"expires_at" format:"date-time"`
+	ExpiresAt string `json:"expires_at" format:"date-time" example:"2024-12-16T15:48:46.195517+03:00"`
 }
 
 func (a *API) issueRecovery(r *request) (reply, error) {

@@ -1,29 +1,34 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"propusk/internal/account"
+)
 
 // route is one call: how it is reached, what stands behind it, and what the
 // OpenAPI document says of it.
 type route struct {
-	method   string
-	paths    []string // the first is the one to use; the others are the seed's
-	access   access
-	handle   handlerFunc
-	status   int  // of success
-	quiet    bool // a success is not logged, only counted
-	oauth    bool // the body is a form, the answer and its errors are those of the OAuth RFCs
-	bodyless bool // the answer has no body
-	later    bool // or, with 202, what is asked for happens later
-	id       string
-	tag      string
-	summary  string
-	about    string
-	in       any      // zero value of the body's type; nil: no body
-	out      any      // zero value of the data's type; nil: no data
-	headers  []string // of the request
-	query    []string // parameters
-	refuses  []int    // statuses of refusals beside those that every such route has
-	answers  []string // headers of the answer
+	method       string
+	paths        []string // the first is the one to use; the others are the seed's
+	access       access
+	handle       handlerFunc
+	status       int  // of success
+	quiet        bool // a success is not logged, only counted
+	oauth        bool // the body is a form, the answer and its errors are those of the OAuth RFCs
+	bodyless     bool // the answer has no body
+	later        bool // or, with 202, what is asked for happens later
+	id           string
+	tag          string
+	summary      string
+	about        string
+	in           any            // zero value of the body's type; nil: no body
+	out          any            // zero value of the data's type; nil: no data
+	headers      []string       // of the request
+	query        []string       // parameters
+	unauthorized []account.Code // refusals with 401 that the document shows
+	refuses      []int          // statuses of refusals beside those that every such route has
+	answers      []string       // headers of the answer
 }
 
 // routes is every route of the JSON face.
@@ -45,6 +50,7 @@ func (a *API) routes() []route {
 				"and a disabled account get the same answer. A success makes the device known to the account, by a cookie and by the header " +
 				"`X-Device-Token`, either of which may be sent back: from there its owner can log in whatever strangers do.",
 			in: loginRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+			unauthorized: []account.Code{account.CodeInvalidCredentials, account.CodeSecondFactorRequired, account.CodeSecondFactorEnrolment},
 		}, {
 			method: "POST", paths: []string{"/auth/register/confirm"}, access: public, handle: body(a.confirmRegistration), status: created,
 			id: "confirmRegistration", tag: "account", summary: "Finish a registration",
@@ -61,6 +67,7 @@ func (a *API) routes() []route {
 			id: "loginWithCode", tag: "session", summary: "Log in with a code or a link",
 			about: "Takes the name and the code, or the token of the link together with `login_request`. Five codes may be tried in ten minutes; a new code gives no new tries.",
 			in:    codeLoginRequest{}, out: TokenData{}, headers: []string{deviceHeader}, refuses: []int{401, 403, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+			unauthorized: []account.Code{account.CodeWrongCode, account.CodeLinkInvalid, account.CodeSecondFactorRequired, account.CodeSecondFactorEnrolment},
 		}, {
 			method: "POST", paths: []string{"/auth/recover"}, access: public, handle: body(a.recover), status: http.StatusAccepted,
 			id: "recover", tag: "account", summary: "Have a link sent to set a new password with",
@@ -100,6 +107,7 @@ func (a *API) routes() []route {
 			about: "A login that needs one is refused with 401, the code `second_factor_required`, a challenge and the factors that will do. This takes the challenge " +
 				"with a code of the authenticator app, a recovery code, or the answer of a passkey. A wrong one leaves the challenge as it is; five may be tried in ten minutes.",
 			in: secondFactorRequest{}, out: finishedLogin{}, headers: []string{deviceHeader}, refuses: []int{401, 429}, answers: []string{deviceHeader, "Set-Cookie"},
+			unauthorized: []account.Code{account.CodeWrongCode, account.CodeChallengeInvalid},
 		}, {
 			method: "POST", paths: []string{"/auth/login/second-factor/enrol"}, access: public, handle: body(a.enrolAtLogin), status: ok,
 			id: "enrolAtLogin", tag: "session", summary: "Add the second factor that a login needs",
@@ -127,7 +135,7 @@ func (a *API) routes() []route {
 			method: "POST", paths: []string{"/auth/passkeys/options"}, access: token, handle: a.beginPasskey, status: ok,
 			id: "getPasskeyOptions", tag: "second factor", summary: "Begin to add a passkey",
 			about: "Gives the options for the browser. Needs a proof of identity that is at most 15 minutes old, by a second factor where there is one.",
-			out:   passkeyOptions{}, refuses: []int{409},
+			out:   newPasskeyOptions{}, refuses: []int{409},
 		}, {
 			method: "POST", paths: []string{"/auth/passkeys"}, access: token, handle: body(a.addPasskey), status: created,
 			id: "addPasskey", tag: "second factor", summary: "Add a passkey",
@@ -161,7 +169,7 @@ func (a *API) routes() []route {
 		}, {
 			method: "POST", paths: []string{"/auth/factors/recovery-codes"}, access: token, handle: a.newRecoveryCodes, status: ok,
 			id: "newRecoveryCodes", tag: "second factor", summary: "Make new recovery codes", about: "The old ones are worth nothing any more. Every other session of the account ends.",
-			out: FactorAdded{}, refuses: []int{409},
+			out: recoveryCodeList{}, refuses: []int{409},
 		}, {
 			method: "GET", paths: []string{"/admin/users/{user_id}/factors"}, access: token, handle: a.factorsOfUser, status: ok,
 			id: "listFactorsOfUser", tag: "administration", summary: "List the second factors of a user", out: factorList{}, refuses: []int{404},
@@ -244,7 +252,7 @@ func (a *API) routes() []route {
 		}, {
 			method: "GET", paths: []string{relatedOriginsPath}, access: public, status: ok, // handle: see mount
 			id: "relatedOrigins", tag: "operation", summary: "The origins whose pages may use the passkeys",
-			about: "For browsers (WebAuthn level 3, section 5.11), where there is more than one of them.", refuses: []int{404},
+			about: "For browsers (WebAuthn level 3, section 5.11), where there is more than one of them.", out: relatedOrigins{}, refuses: []int{404},
 		}, {
 			method: "GET", paths: []string{"/healthz"}, access: public, handle: a.health, status: ok, quiet: true,
 			id: "healthz", tag: "operation", summary: "The process lives", about: "Says nothing of what it depends on.",

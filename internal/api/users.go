@@ -131,11 +131,20 @@ func sameInstant(s string, t time.Time) bool {
 type replaceRequest struct {
 	UserType        string  `json:"user_type,omitempty" example:"ind"`
 	Username        string  `json:"username" example:"egor228"`
-	Password        *secret `json:"password,omitempty" doc:"Left out, it stays as it is. A new one ends every other session."`
+	Password        *secret `json:"password,omitempty" doc:"Left out, it stays as it is. A new one ends every other session." example:"Quiet-harbour-58-Maple"`
 	Email           string  `json:"email" doc:"Takes effect at once where the present one was never proven; otherwise once the new one is proven too." example:"AGUREZ@yandex.com"`
 	ContactNumber   *string `json:"contact_number,omitempty" nullable:"true" doc:"Left out or null: none." example:"+79853553825"`
-	CurrentPassword *secret `json:"current_password,omitempty" doc:"The caller's own password: needed to change password or e-mail address where the last proof of identity is older than 15 minutes."`
+	CurrentPassword *secret `json:"current_password,omitempty" doc:"The caller's own password: needed to change password or e-mail address where the last proof of identity is older than 15 minutes." example:"corAl-Teapot-93-lantern"`
 	ReadOnly
+}
+
+func (replaceRequest) cases() []exampleCase {
+	const document = "user_type username email contact_number"
+	return []exampleCase{
+		{name: "fields", about: "Other fields, the same password", fields: document + " current_password"},
+		{name: "password", about: "A new password too", fields: document + " password current_password"},
+		{name: "as_read", about: "What was read, with one field changed", fields: "id user_role created updated " + document},
+	}
 }
 
 func (a *API) replaceUser(r *request, in *replaceRequest) (reply, error) {
@@ -154,12 +163,12 @@ func given(s *secret) (f account.Field[account.Secret]) {
 }
 
 type patchRequest struct {
-	UserType        opt[string] `json:"user_type,omitzero"`
-	Username        opt[string] `json:"username,omitzero"`
-	Password        opt[secret] `json:"password,omitzero" doc:"A new one ends every other session. It cannot be removed."`
-	Email           opt[string] `json:"email,omitzero"`
-	ContactNumber   opt[string] `json:"contact_number,omitzero" doc:"null removes it."`
-	CurrentPassword *secret     `json:"current_password,omitempty" doc:"See PUT."`
+	UserType        opt[string] `json:"user_type,omitzero" example:"ind"`
+	Username        opt[string] `json:"username,omitzero" example:"egor228"`
+	Password        opt[secret] `json:"password,omitzero" doc:"A new one ends every other session. It cannot be removed." example:"Quiet-harbour-58-Maple"`
+	Email           opt[string] `json:"email,omitzero" example:"AGUREZ@yandex.com"`
+	ContactNumber   opt[string] `json:"contact_number,omitzero" doc:"null removes it." example:"+79853553825"`
+	CurrentPassword *secret     `json:"current_password,omitempty" doc:"See PUT." example:"corAl-Teapot-93-lantern"`
 	ReadOnly
 }
 
@@ -169,6 +178,16 @@ func (a *API) patchUser(r *request, in *patchRequest) (reply, error) {
 		ContactNumber: in.ContactNumber.field(), CurrentPassword: given(in.CurrentPassword), ReadOnly: in.compare(),
 		Password: account.Field[account.Secret]{Set: in.Password.set, Value: in.Password.value.Secret},
 	})
+}
+
+func (patchRequest) cases() []exampleCase {
+	return []exampleCase{
+		{name: "email", about: "Another e-mail address", fields: "email current_password"},
+		{name: "password", about: "A new password", fields: "password current_password"},
+		{name: "names", about: "Another kind of user, another username", fields: "user_type username"},
+		{name: "no_number", about: "No phone number any more", fields: "contact_number", with: map[string]any{"contact_number": nil}},
+		{name: "as_read", about: "With what was read beside it", fields: "contact_number id user_role created updated"},
+	}
 }
 
 type changeFunc func(context.Context, account.Caller, string, account.UserChange) error

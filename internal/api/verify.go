@@ -11,6 +11,13 @@ type AnswerRequest struct {
 	Code        secret `json:"code,omitzero" doc:"Six digits, in the place of the token." example:"123456"`
 }
 
+func (AnswerRequest) cases() []exampleCase {
+	return []exampleCase{
+		{name: "link", about: "The token of the link", fields: "token"},
+		{name: "code", about: "The code, and whose it is", fields: "email_or_name code"},
+	}
+}
+
 func (in AnswerRequest) answer() account.Answer {
 	return account.Answer{Token: in.Token.Secret, EmailOrName: in.EmailOrName, Code: in.Code.Secret}
 }
@@ -23,8 +30,15 @@ type optionalNameRequest struct {
 	EmailOrName string `json:"email_or_name,omitempty" doc:"Whose address is to be proven; needed where no token comes along." example:"egor228"`
 }
 
+func (optionalNameRequest) cases() []exampleCase {
+	return []exampleCase{
+		{name: "named", about: "Somebody is named", fields: "email_or_name"},
+		{name: "nobody", about: "Nobody is named", fields: ""},
+	}
+}
+
 type linkRequest struct {
-	Token secret `json:"token" doc:"Of the link."`
+	Token secret `json:"token" doc:"Of the link." example:"0F7hN3kQx2WvYbRzJ9mLsTgUcEaDiPoKnBvXtZqWyHg"`
 }
 
 type codeRequest struct {
@@ -32,7 +46,7 @@ type codeRequest struct {
 }
 
 type verified struct {
-	UserID string `json:"user_id" format:"uuid"`
+	UserID string `json:"user_id" format:"uuid" example:"e5f8433e-76a9-4509-87f0-e1b12354d92b"`
 	Email  string `json:"email" doc:"The address that is proven now." example:"citymodz@yandex.com"`
 }
 

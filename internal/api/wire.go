@@ -95,7 +95,7 @@ type failData struct {
 // Unfinished is what a refusal says of a login that needs another factor, or of a
 // proof that does.
 type Unfinished struct {
-	Challenge *secret  `json:"challenge,omitempty" doc:"For POST /auth/login/second-factor, within ten minutes."`
+	Challenge *secret  `json:"challenge,omitempty" doc:"For POST /auth/login/second-factor, within ten minutes." example:"y_FbWaWtI-OzQj5aQs8fWRDV9Fw6ZbEik-ZZ051vdoo"`
 	Factors   []string `json:"factors,omitempty" doc:"The second factors that will do: totp, passkey, recovery_codes." example:"[\"totp\",\"recovery_codes\"]"`
 }
 
