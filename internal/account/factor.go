@@ -179,6 +179,9 @@ func (s *Service) factorChanged(ctx context.Context, tx *db.Tx, now time.Time, c
 	if err := dropTokens(ctx, tx, u.ID); err != nil {
 		return err
 	}
+	if _, err := tx.Exec(ctx, deleteEmailChange, u.ID); err != nil { // whose link has just ended could be sent anew
+		return err
+	}
 	keep := ""
 	if caller.Kind == User && caller.UserID == u.ID {
 		keep = caller.SessionID

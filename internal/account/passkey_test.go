@@ -310,7 +310,7 @@ func ownHandle(t testing.TB, p *apptest.Person, k *apptest.Authenticator) *appte
 	return k
 }
 
-// S-37, R9, R10, S-48: nothing of a new passkey is verified that would take the
+// S-37, R9, R10: nothing of a new passkey is verified that would take the
 // processor for seconds, with all who write to the database waiting: neither with its
 // own key nor with those of its attestation, at whatever depth.
 func TestAPasskeyThatCostsTooMuchIsNotAdded(t *testing.T) {

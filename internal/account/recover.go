@@ -151,8 +151,14 @@ func (s *Service) recover(ctx context.Context, tx *db.Tx, now time.Time, caller 
 }
 
 // takeBack gives an account to the owner of its address, which nobody had proven.
+// An Admin's factors stay: another Admin may have set the address, and only an
+// operator takes factors off an Admin.
 func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow) error {
-	for _, sql := range []string{dropPhone, deleteTOTP, deletePasskeys, deleteRecoveryCodes} {
+	drop := []string{dropPhone}
+	if u.Role != RoleAdmin {
+		drop = append(drop, deleteTOTP, deletePasskeys, deleteRecoveryCodes)
+	}
+	for _, sql := range drop {
 		if _, err := tx.Exec(ctx, sql, u.ID); err != nil {
 			return err
 		}
@@ -164,9 +170,9 @@ func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time, caller
 }
 
 // endAll ends every session, token and waiting change of a user, and forgets the
-// failures at what is no more.
+// failures at what is no more; not those at his second factors, which are still there.
 func (s *Service) endAll(ctx context.Context, tx *db.Tx, now time.Time, userID string) error {
-	if err := s.forgive(ctx, tx, userID); err != nil {
+	if err := s.forgivePassword(ctx, tx, userID); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, deleteEmailChange, userID); err != nil {

@@ -134,7 +134,15 @@ func (s *Service) finishLogin(ctx context.Context, caller Caller, in SecondFacto
 		}
 		return l.Methods | by, err
 	}
-	t, err = s.advance(ctx, caller, p, l.Remember)
+	finish := func() error {
+		t, err = s.advance(ctx, caller, p, l.Remember)
+		return err
+	}
+	if l.Enrol { // which ends all other sessions
+		err = s.revoke(userID, finish)
+	} else {
+		err = finish()
+	}
 	return t, added, s.noteWrongFactor(ctx, now, caller, userID, in.Passkey, err)
 }
 

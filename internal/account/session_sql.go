@@ -35,6 +35,12 @@ const deleteExpired = `DELETE FROM sessions WHERE token_hash = $1 AND (expires_a
 
 const deleteSessionsOf = `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`
 
+// Those without a second factor.
+const deleteWeakSessions = `DELETE FROM sessions WHERE user_id = $1 AND strong_at = 0`
+
+// Those of them, save $3, that were begun in the ways $2.
+const deleteWeakSessionsBy = deleteWeakSessions + ` AND (methods & $2) <> 0 AND id <> $3`
+
 // All but the newest $2.
 const deleteOldest = `
 DELETE FROM sessions WHERE token_hash IN

@@ -333,14 +333,27 @@ func (s *Service) clear(ctx context.Context, tx *db.Tx, b budget) error {
 // forgive forgets the failures at a password that is no longer the account's, and
 // at codes, for whoever has set a new one, or on an operator's word.
 func (s *Service) forgive(ctx context.Context, tx *db.Tx, userID string) error {
-	all := []budget{s.accountBudget(userID), s.passwordBudget(userID, true)}
-	for _, sort := range []string{codesSent, codesOfFactors} { // the tries of these ten minutes stay spent
-		for _, who := range []string{"", codesOfDevices, codesOfSessions} {
-			all = append(all, s.newBudget(ceiling, scopeCodes, sort+userID+who, s.policy.AttemptsLimit, 0))
+	if err := s.forgivePassword(ctx, tx, userID); err != nil {
+		return err
+	}
+	return s.forgiveCodes(ctx, tx, userID, codesOfFactors)
+}
+
+// forgivePassword is forgive for whoever has shown no second factor: or he who reads
+// somebody's mail had a hundred more guesses at the factor with each recovery.
+func (s *Service) forgivePassword(ctx context.Context, tx *db.Tx, userID string) error {
+	for _, b := range []budget{s.accountBudget(userID), s.passwordBudget(userID, true)} {
+		if err := s.clear(ctx, tx, b); err != nil {
+			return err
 		}
 	}
-	for _, b := range all {
-		if err := s.clear(ctx, tx, b); err != nil {
+	return s.forgiveCodes(ctx, tx, userID, codesSent)
+}
+
+// forgiveCodes leaves the tries of these ten minutes spent.
+func (s *Service) forgiveCodes(ctx context.Context, tx *db.Tx, userID, sort string) error {
+	for _, who := range []string{"", codesOfDevices, codesOfSessions} {
+		if err := s.clear(ctx, tx, s.newBudget(ceiling, scopeCodes, sort+userID+who, s.policy.AttemptsLimit, 0)); err != nil {
 			return err
 		}
 	}

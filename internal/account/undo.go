@@ -2,11 +2,8 @@ package account
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"propusk/internal/db"
 	"propusk/internal/event"
@@ -14,30 +11,12 @@ import (
 	"propusk/internal/secret"
 )
 
-// undoable is what the token that undoes a change of address remembers of it.
-type undoable struct {
-	Asked int64 `json:"asked"` // when it was asked for
-}
-
-// changedAt is the first moment in which whoever made the change was at work: he
-// may ask for it, add what he likes to the account, and only then prove his
-// address. A token of an earlier build knows only when the change was made.
-func changedAt(used usedToken) (int64, error) {
-	if len(used.data) == 0 {
-		return used.created, nil
-	}
-	var change undoable
-	if err := json.Unmarshal(used.data, &change); err != nil {
-		return 0, fmt.Errorf("read change of address: %w", err)
-	}
-	return min(change.Asked, used.created), nil
-}
-
 // UndoEmailChange gives the account its old address back, on the word of whoever
 // has the mailbox. He whom that takes the account from knows its password, so that
-// does not count any more either, nor do the factors that were added since the
-// change was asked for: the owner is sent a link to set another. Factors from
-// before stay, for the mailbox alone must not be a way around them.
+// does not count any more either, nor do the factors that were added since: the owner
+// is sent a link to set another. (None was added between asking and proving, for a
+// new factor ends a change that waits.) Factors from before stay, for the mailbox
+// alone must not be a way around them.
 func (s *Service) UndoEmailChange(ctx context.Context, caller Caller, token secret.Text) error {
 	err := s.undoEmailChange(ctx, caller, token)
 	s.metrics.broughtBack(forUndoEmail, err)
@@ -79,16 +58,12 @@ func (s *Service) undoEmailChange(ctx context.Context, caller Caller, token secr
 				return err
 			}
 			u.Email = used.address
-			since, err := changedAt(used)
-			if err != nil {
-				return err
-			}
 			r := request{Language: caller.Language, Origin: originOf(caller, now)}
 			err = s.sendLink(ctx, tx, now, u, singleUse{purpose: forRecovery, holder: u.ID, address: u.Email}, pageRecover, outbox.Recover, r)
 			if err != nil {
 				return err
 			}
-			return s.endFactorsSince(ctx, tx, now, caller, u, since)
+			return s.endFactorsSince(ctx, tx, now, caller, u, used.created)
 		})
 	})
 }

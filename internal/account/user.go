@@ -201,12 +201,18 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 	if next.ContactNumber != u.ContactNumber {
 		next.contactVerifiedAt = time.Time{}
 	}
+	if next.Role == RoleVerified && next.emailVerifiedAt.IsZero() && next.contactVerifiedAt.IsZero() {
+		next.Role = RoleNotVerified // what made him more is gone
+	}
 	if w.Password.Set {
 		next.passwordHash, next.passwordChangedAt = w.phc, now
 	}
 	changed := changedFields(u, next)
+	// Who names the present address does not want another: not with a whole document,
+	// which may have been read while one was waiting.
+	stays := w.action == patchUser && w.Email.Set && !pending
 	if len(changed) == 0 && !pending {
-		return s.useProof(ctx, now, w)
+		return s.changeNothing(ctx, now, caller, u, w, stays)
 	}
 	next.version, next.UpdatedAt = u.version+1, now
 	write := func() error {
@@ -223,8 +229,25 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 			if pending {
 				data["email_change"] = "pending"
 			}
+			if stays {
+				n, err := dropEmailChange(ctx, tx, u.ID)
+				if err != nil {
+					return err
+				}
+				if n > 0 {
+					data["email_change"] = "cancelled"
+				}
+			}
 			if err := s.authorize(ctx, tx, now, caller, w.action, u.ID, data); err != nil {
 				return err
+			}
+			if next.Role != u.Role { // after authorize, which wants the caller's role to be what it was
+				if _, err := tx.Exec(ctx, unverifyUser, u.ID, next.Role); err != nil {
+					return err
+				}
+				if _, err := announce(ctx, tx, now, u.ID); err != nil {
+					return err
+				}
 			}
 			if w.Password.Set {
 				if err := s.passwordChanged(ctx, tx, now, caller, u); err != nil {
@@ -237,22 +260,44 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 			return nil
 		})
 	}
-	if w.Password.Set {
+	if w.Password.Set || next.Role != u.Role {
 		return s.revoke(u.ID, write)
 	}
 	return write()
 }
 
-// useProof gives the attempt back where the right password came with a document
-// that changes nothing.
-func (s *Service) useProof(ctx context.Context, now time.Time, w *userWrite) error {
-	if w.proof == nil {
+// changeNothing is for a document that says what is so already. The attempt is given
+// back where the right password came with it, and a change of the address that
+// waits is over where it names the present one.
+func (s *Service) changeNothing(ctx context.Context, now time.Time, caller Caller, u userRow, w *userWrite, stays bool) error {
+	if w.proof == nil && !stays {
 		return nil
 	}
 	return s.db.Tx(ctx, func(tx *db.Tx) error {
-		_, _, err := s.use(ctx, tx, now, *w.proof)
-		return err
+		if w.proof != nil {
+			if _, _, err := s.use(ctx, tx, now, *w.proof); err != nil {
+				return err
+			}
+		}
+		if !stays {
+			return nil
+		}
+		n, err := dropEmailChange(ctx, tx, u.ID)
+		if err != nil || n == 0 {
+			return err
+		}
+		return s.authorize(ctx, tx, now, caller, w.action, u.ID, map[string]string{"fields": "", "email_change": "cancelled"})
 	})
+}
+
+// dropEmailChange ends a change of the address that waits, with what was sent for it.
+func dropEmailChange(ctx context.Context, tx *db.Tx, userID string) (int64, error) {
+	n, err := tx.Exec(ctx, deleteEmailChange, userID)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	_, err = tx.Exec(ctx, deleteTokensFor, userID, string(forChangeEmail))
+	return n, err
 }
 
 // sameMailbox tells whether two spellings differ in nothing but the case of
@@ -443,13 +488,29 @@ func (s *Service) administer(ctx context.Context, caller Caller, action Action, 
 			if err := s.authorize(ctx, tx, now, caller, action, id, data); err != nil {
 				return err
 			}
-			if action == disableUser {
+			switch action {
+			case disableUser:
 				return s.shutOut(ctx, tx, now, id)
+			case setRole:
+				if err := s.endWeakSessions(ctx, tx, id); err != nil {
+					return err
+				}
 			}
 			_, err = announce(ctx, tx, now, id) // what sessions say of the user is read anew
 			return err
 		})
 	})
+}
+
+// endWeakSessions ends those of a user's sessions that were begun without a second
+// factor, where his role, a new one, must have one: a promotion is no way around it.
+func (s *Service) endWeakSessions(ctx context.Context, tx *db.Tx, id string) error {
+	u, err := userByID(ctx, tx, id)
+	if err != nil || !s.policy.RequireSecondFactor(u.Role) {
+		return err
+	}
+	_, err = tx.Exec(ctx, deleteWeakSessions, id)
+	return err
 }
 
 // shutOut ends what a disabled user has, and tells him.
@@ -462,6 +523,9 @@ func (s *Service) shutOut(ctx context.Context, tx *db.Tx, now time.Time, id stri
 		return err
 	}
 	if err := dropAllTokens(ctx, tx, id); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, deleteEmailChange, id); err != nil {
 		return err
 	}
 	_, err = endSessionsOf(ctx, tx, now, id, "")

@@ -36,6 +36,8 @@ contact_number = $6, contact_number_verified_at = $7, user_type = $8, password_h
 password_changed_at = $10, version = $11, updated_at = $12
 WHERE id = $13 AND version = $14`
 
+const unverifyUser = `UPDATE users SET user_role = $2 WHERE id = $1`
+
 // From here to the commit no other transaction can change the user. Whoever
 // needs the user and something of his locks the user first.
 const lockUser = `UPDATE users SET version = version WHERE id = $1 RETURNING ` + userColumns
@@ -61,7 +63,7 @@ const unprovePhone = `UPDATE users SET contact_number_verified_at = NULL WHERE i
 
 const dropPassword = `UPDATE users SET password_hash = NULL, password_changed_at = $1, version = version + 1, updated_at = $1 WHERE id = $2`
 
-const selectEmailChange = `SELECT email, created_at FROM email_changes WHERE user_id = $1 AND expires_at > $2`
+const selectEmailChange = `SELECT email FROM email_changes WHERE user_id = $1 AND expires_at > $2`
 
 const updatePassword = `
 UPDATE users SET password_hash = $1, password_changed_at = $2, version = version + 1, updated_at = $2 WHERE id = $3`

@@ -3,11 +3,8 @@ package account
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"propusk/internal/db"
 	"propusk/internal/event"
@@ -72,8 +69,7 @@ func (s *Service) sendVerification(ctx context.Context, tx *db.Tx, now time.Time
 func (s *Service) verificationMail(ctx context.Context, tx *db.Tx, now time.Time, u userRow, r request) (bool, error) {
 	t, kind := singleUse{purpose: forVerifyEmail, holder: u.ID, address: u.Email}, outbox.VerifyEmail
 	if !u.emailVerifiedAt.IsZero() {
-		var asked int64
-		err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &t.address, &asked)
+		err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &t.address)
 		if errors.Is(err, db.ErrNotFound) {
 			return true, refuse(Conflict, CodeAlreadyVerified)
 		}
@@ -222,8 +218,7 @@ func (s *Service) proveEmail(ctx context.Context, tx *db.Tx, now time.Time, call
 // proven, and tells the old one how to undo that.
 func (s *Service) takeNewEmail(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, address string) error {
 	var waiting string
-	var change undoable
-	err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &waiting, &change.Asked)
+	err := tx.QueryRow(ctx, selectEmailChange, []any{u.ID, db.Micros(now)}, &waiting)
 	if errors.Is(err, db.ErrNotFound) || err == nil && waiting != address {
 		return errTokenSpent
 	}
@@ -234,20 +229,20 @@ func (s *Service) takeNewEmail(ctx context.Context, tx *db.Tx, now time.Time, ca
 		return err
 	}
 	// What was sent to the old address is worth nothing any more.
-	for _, p := range []purpose{forRecovery, forLogin, forVerifyEmail} {
+	for _, p := range []purpose{forRecovery, forLogin, forVerifyEmail, forSecondFactor} {
 		if _, err := tx.Exec(ctx, deleteTokensFor, u.ID, string(p)); err != nil {
 			return err
 		}
 	}
+	// Nor is what began with it: a session, or a login that waits for a second factor.
+	if _, err := tx.Exec(ctx, deleteWeakSessionsBy, u.ID, int64(ByMail), caller.SessionID); err != nil {
+		return err
+	}
 	if err := record(ctx, tx, now, caller, changedEmail, event.Success, u.ID, nil); err != nil {
 		return err
 	}
-	data, err := json.Marshal(change)
-	if err != nil {
-		return fmt.Errorf("change of address: %w", err)
-	}
 	r := request{Language: caller.Language, Origin: originOf(caller, now)}
-	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email, keeps: u.emailKey, data: data}, pageUndo, outbox.EmailChanged, r)
+	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email, keeps: u.emailKey}, pageUndo, outbox.EmailChanged, r)
 }
 
 func (s *Service) setEmail(ctx context.Context, tx *db.Tx, now time.Time, userID, address string) error {

@@ -91,7 +91,7 @@ func (a *API) routes() []route {
 		}, {
 			method: "POST", paths: []string{"/auth/verify/email/undo"}, access: public, handle: body(a.undoEmailChange), status: ok,
 			id: "undoEmailChange", tag: "account", summary: "Take a change of the e-mail address back",
-			about: "With the token of the link that the old address was sent, within 72 hours. The old address is back; every session, the password, and the second factors and passkeys that were added since the change was asked for end, and a link to set a new password is sent to it.",
+			about: "With the token of the link that the old address was sent, within 72 hours. The old address is back; every session, the password, and the second factors and passkeys that were added since the change end, and a link to set a new password is sent to it.",
 			in:    linkRequest{}, refuses: []int{401, 409},
 		}, {
 			method: "POST", paths: []string{"/auth/verify/phone/send"}, access: token, handle: a.sendPhoneVerification, status: http.StatusAccepted,
