@@ -319,7 +319,7 @@ func (s *Service) confirmRegistration(ctx context.Context, caller Caller, in Ans
 	a, holder := attempt{}, registrationHolder(in.EmailOrName)
 	if !in.byLink() {
 		var err error
-		if a, err = s.takeTry(ctx, now, caller, "registration "+holder, false); err != nil {
+		if a, err = s.takeTryFor(ctx, now, caller, holder, forRegister, false); err != nil {
 			return "", err
 		}
 	}

@@ -26,6 +26,10 @@ type budget struct {
 	every time.Duration // a bucket: until there is one attempt more; a growing one: the first wait
 	// lasting keeps a ceiling for good; otherwise it is forgotten as a growing one.
 	lasting bool
+	// ofProofs marks what is taken by tries at codes that prove an address or number:
+	// a success gives back its own attempt and no other, and a ceiling is forgotten
+	// after a day without one, however few there were.
+	ofProofs bool
 }
 
 type budgetKind uint8
@@ -253,8 +257,11 @@ func (b budget) take(ctx context.Context, tx *db.Tx, now time.Time, maxWait time
 			us+forgetSome.Microseconds(), us+forgetMany.Microseconds(), us+clockSlack.Microseconds())
 	case ceiling:
 		some, many := forgetSome, forgetMany
-		if b.lasting {
+		switch {
+		case b.lasting:
 			some, many = forever, forever
+		case b.ofProofs: // or nine guesses and an hour's rest would go on for ever
+			some = forgetMany
 		}
 		n, err = tx.Exec(ctx, takeBelowCeiling, b.key, us, b.size, us+some.Microseconds(), us+many.Microseconds(), manyFailures)
 	}
@@ -312,7 +319,7 @@ func (s *Service) putBack(ctx context.Context, tx *db.Tx, now time.Time, b budge
 func (s *Service) giveBack(ctx context.Context, tx *db.Tx, now time.Time, budgets []budget) error {
 	for _, b := range budgets {
 		var err error
-		if b.kind == bucket {
+		if b.kind == bucket || b.ofProofs {
 			err = s.putBack(ctx, tx, now, b)
 		} else {
 			err = s.clear(ctx, tx, b)
@@ -366,6 +373,11 @@ const (
 	codesOfFactors  = "factor "
 	codesOfDevices  = " devices"
 	codesOfSessions = " sessions"
+
+	// Those that prove an address or a number, see [Service.takeProofTry].
+	codesToEmail    = "to email "
+	codesToPhone    = "to phone "
+	codesToNewcomer = "to newcomer "
 )
 
 // ResetLimits forgets, on an operator's word, all that anybody has taken from any
@@ -385,7 +397,7 @@ func (s *Service) ResetLimits(ctx context.Context, caller Caller) error {
 	return err
 }
 
-// takeTry takes one try at a code that was sent to somebody. A known device has
+// takeTry takes one try at a code that logs in or recovers. A known device has
 // tries of its own, and so has whoever is logged in to the account. After
 // [Policy.AttemptsLimit] failures in a row no code counts any more, and the answer
 // is that to a wrong one: a link, which nobody can guess, still does. Known
@@ -415,6 +427,43 @@ func (s *Service) takeTryAt(ctx context.Context, now time.Time, caller Caller, a
 	// A code that was right makes up for all tries at it.
 	a.clears = append([]budget{}, budgets...)
 	a.clears[0].kind = growing
+	return a, err
+}
+
+// takeTryFor takes one try at a code of a purpose.
+func (s *Service) takeTryFor(ctx context.Context, now time.Time, caller Caller, account string, p purpose, exists bool) (attempt, error) {
+	switch p {
+	case forVerifyEmail, forChangeEmail: // one place takes both
+		return s.takeProofTry(ctx, now, caller, account, codesToEmail)
+	case forVerifyPhone:
+		return s.takeProofTry(ctx, now, caller, account, codesToPhone)
+	case forRegister:
+		return s.takeProofTry(ctx, now, caller, account, codesToNewcomer)
+	default:
+		return s.takeTry(ctx, now, caller, account, exists)
+	}
+}
+
+// takeProofTry takes one try at a code that proves an address or a number which
+// may be anybody's. Whoever owns the account may be the one who guesses, and could
+// at will log in, be sent codes of his own and prove a second mailbox. So neither
+// his devices nor his sessions have tries of their own, and no success clears what
+// wrong guesses have used. The ceiling is forgotten after a day's rest: nothing but
+// a new proof depends on it, and a link, which nobody can guess, counts all the
+// same.
+func (s *Service) takeProofTry(ctx context.Context, now time.Time, caller Caller, account, sort string) (attempt, error) {
+	a := attempt{account: account}
+	budgets := []budget{
+		s.newBudget(bucket, scopeCode, sort+account, codeTries, codeLifetime),
+		s.newBudget(ceiling, scopeCodes, sort+account, s.policy.AttemptsLimit, 0),
+	}
+	for i := range budgets {
+		budgets[i].ofProofs = true
+	}
+	if n, ok := s.networkBudget(caller); ok {
+		budgets = append(budgets, n)
+	}
+	err := s.takeAll(ctx, now, &a, budgets)
 	return a, err
 }
 

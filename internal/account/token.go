@@ -286,7 +286,7 @@ func (s *Service) byLink(ctx context.Context, q db.Querier, now time.Time, query
 	return s.readToken(ctx, q, query, hash[:], string(one), string(other), db.Micros(now), browser[:])
 }
 
-// consumeCode uses a token up by its code. Take a try from [Service.takeTry] first.
+// consumeCode uses a token up by its code. Take a try from [Service.takeTryFor] first.
 func (s *Service) consumeCode(ctx context.Context, q db.Querier, now time.Time, holder string, code secret.Text, p purpose) (usedToken, error) {
 	return s.readToken(ctx, q, consumeByCode, string(p), s.codeMAC(p, holder, code), db.Micros(now))
 }

@@ -350,7 +350,7 @@ func (c *claim) find(ctx context.Context, now time.Time) error {
 		holder, account = u.ID, name
 	}
 	var err error
-	if c.attempt, err = c.s.takeTry(ctx, now, c.caller, account, holder != ""); err != nil {
+	if c.attempt, err = c.s.takeTryFor(ctx, now, c.caller, account, c.purposes[0], holder != ""); err != nil {
 		return err
 	}
 	for _, p := range c.purposes {
