@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -100,7 +101,7 @@ func sendables() []sendable {
 				return brought{path: "/auth/verify/email", name: who, link: l.Token, code: l.Code}
 			}
 		}},
-		{"change_email", day, day, false, func(t testing.TB, a *apptest.App, who string) func() brought {
+		{"change_email", day, 10 * time.Minute, false, func(t testing.TB, a *apptest.App, who string) func() brought {
 			p := newUser(t, a, who, "", true)
 			p.Login(t, a.Client)
 			p.Do(t, "PATCH", "/"+p.ID, map[string]any{"email": "new-" + p.Email}).Want(t, http.StatusOK)
@@ -158,7 +159,7 @@ func sendables() []sendable {
 				return brought{path: "/auth/login/code", name: who, code: a.Letter(t, number, outbox.LoginCode).Code}
 			}
 		}},
-		{"register", day, day, false, func(t testing.TB, a *apptest.App, who string) func() brought {
+		{"register", day, 10 * time.Minute, false, func(t testing.TB, a *apptest.App, who string) func() brought {
 			email := who + "@example.com"
 			a.Do(t, "POST", "/auth/register", map[string]any{"username": who, "email": email, "password": apptest.GoodPassword}).Want(t, accepted)
 			return func() brought {
@@ -255,6 +256,40 @@ func TestWhatIsSentLivesAsLongAsPromisedFromTheSending(t *testing.T) {
 					t.Errorf("%s, a second before its end: %d: %s", what, answer.Status, answer.Body)
 				}
 			})
+		}
+	})
+}
+
+// A code that proves an address lives ten minutes, as its mail says, and the link
+// beside it a day. The code is then a wrong one.
+func TestLinkOutlivesItsCode(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, verifyFirst(), func(t *testing.T, a *apptest.App) {
+		n := 0
+		for _, s := range sendables() {
+			if s.link != 24*time.Hour || s.code == 0 {
+				continue
+			}
+			n++
+			got := s.ask(t, a, fmt.Sprintf("outlives%d", n))()
+			a.Clock.Move(10 * time.Minute)
+			if answer := got.bring(t, a, false); answer.Status != 401 || answer.Code() != "wrong_code" {
+				t.Errorf("%s, code: %d: %s", s.name, answer.Status, answer.Body)
+			}
+			a.Clock.Move(23 * time.Hour)
+			if answer := got.bring(t, a, true); answer.Status >= 300 {
+				t.Errorf("%s, link: %d: %s", s.name, answer.Status, answer.Body)
+			}
+		}
+		if n != 3 {
+			t.Errorf("%d kinds of mails, want 3", n)
+		}
+		a.Do(t, "POST", "/auth/register", form("mallory", foreign)).Want(t, 202)
+		p := newUser(t, a, "margarita", "", true)
+		for _, l := range []apptest.Letter{a.Letter(t, foreign, outbox.Register), claimForeign(t, a, p, "other@corp.example")} {
+			if !strings.Contains(l.Text, "10 minutes") || !strings.Contains(l.Text, "24 hours") {
+				t.Errorf("the mail says: %s", l.Text)
+			}
 		}
 	})
 }

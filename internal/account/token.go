@@ -74,7 +74,7 @@ type tokenKind struct {
 //nolint:gochecknoglobals // a constant table
 var tokenKinds = map[purpose]tokenKind{
 	forVerifyEmail: {lifetime: verifyLifetime, codeLifetime: codeLifetime},
-	forChangeEmail: {lifetime: verifyLifetime, codeLifetime: verifyLifetime},
+	forChangeEmail: {lifetime: verifyLifetime, codeLifetime: codeLifetime},
 	// Whoever has taken the account over could otherwise change the address twice.
 	// And while no mail can be sent, that must not wait in vain.
 	forUndoEmail:    {lifetime: undoLifetime, several: true, sentWithin: undoLifetime},
@@ -90,7 +90,7 @@ var tokenKinds = map[purpose]tokenKind{
 	forPasskeyRegister: {lifetime: passkeyLifetime},
 	forPasskeyAgain:    {lifetime: passkeyLifetime},
 	// Two who want the same address must not disturb each other.
-	forRegister: {lifetime: registrationLifetime, codeLifetime: registrationLifetime, several: true},
+	forRegister: {lifetime: registrationLifetime, codeLifetime: codeLifetime, several: true},
 }
 
 func (k tokenKind) worthSending() time.Duration { return cmp.Or(k.sentWithin, sentWithin) }

@@ -57,7 +57,7 @@ var commonData = []string{"username", "ip", "device", "time"} //nolint:gocheckno
 
 var mailSpecs = map[Kind]spec{ //nolint:gochecknoglobals // a constant table
 	VerifyEmail:          {data: []string{"code", "minutes", "hours"}, link: mayLink},
-	EmailChangeConfirm:   {data: []string{"code", "hours"}, link: mayLink},
+	EmailChangeConfirm:   {data: []string{"code", "minutes", "hours"}, link: mayLink},
 	EmailChangeRequested: {},
 	EmailChanged:         {data: []string{"hours"}, link: mustLink},
 	Recover:              {data: []string{"code", "minutes"}, link: mayLink},
@@ -71,7 +71,7 @@ var mailSpecs = map[Kind]spec{ //nolint:gochecknoglobals // a constant table
 	RecoveryCodesLow:     {data: []string{"left"}},
 	AccountDisabled:      {},
 	AccountExists:        {link: mayLink},
-	Register:             {data: []string{"code", "hours"}, link: mayLink},
+	Register:             {data: []string{"code", "minutes", "hours"}, link: mayLink},
 }
 
 // An SMS holds nothing that a user wrote: it has no room for it, and telephones
