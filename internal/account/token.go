@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -68,6 +69,7 @@ type tokenKind struct {
 	lifetime     time.Duration
 	codeLifetime time.Duration // 0: there is no code
 	several      bool          // a new one leaves the old ones alive
+	newestCode   bool          // a new one leaves the links of the old ones to its address alive, and no code
 	sentWithin   time.Duration // for how long its message is worth sending; 0: sentWithin
 }
 
@@ -89,8 +91,9 @@ var tokenKinds = map[purpose]tokenKind{
 	forPasskeyEnrol:    {lifetime: passkeyLifetime},
 	forPasskeyRegister: {lifetime: passkeyLifetime},
 	forPasskeyAgain:    {lifetime: passkeyLifetime},
-	// Two who want the same address must not disturb each other.
-	forRegister: {lifetime: registrationLifetime, codeLifetime: codeLifetime, several: true},
+	// Two who want the same address must not disturb each other. But with every
+	// code that is alive for it, a guess is more likely to be right.
+	forRegister: {lifetime: registrationLifetime, codeLifetime: codeLifetime, newestCode: true},
 }
 
 func (k tokenKind) worthSending() time.Duration { return cmp.Or(k.sentWithin, sentWithin) }
@@ -130,12 +133,9 @@ func (s *Service) makeToken(ctx context.Context, tx *db.Tx, now time.Time, t sin
 	if m.secret.Empty() {
 		m.secret = secret.NewToken()
 	}
-	slot := t.holder + " " + string(t.purpose)
-	if t.within != "" {
-		slot += " " + t.within
-	}
-	if kind.several {
-		slot += " " + m.id
+	slot, err := s.slotFor(ctx, tx, t, m.id)
+	if err != nil {
+		return m, err
 	}
 	until := now.Add(kind.lifetime)
 	codeUntil := now.Add(kind.codeLifetime)
@@ -164,6 +164,25 @@ func (s *Service) makeToken(ctx context.Context, tx *db.Tx, now time.Time, t sin
 	_, err = tx.Exec(ctx, insertToken, m.id, t.holder, string(t.purpose), slot, hash[:], mac, browser, kept, s.keys.Seal("token", tokenBound(m.id, t.holder, t.purpose), plain),
 		kind.lifetime.Microseconds(), kind.codeLifetime.Microseconds(), db.Micros(now), db.Micros(until), db.Micros(codeUntil))
 	return m, err
+}
+
+// slotFor is the slot that a token is to have. There is one for the newest code of
+// an address: the token that has it makes room, and keeps nothing but its link.
+func (s *Service) slotFor(ctx context.Context, tx *db.Tx, t singleUse, id string) (string, error) {
+	kind := tokenKinds[t.purpose]
+	if kind.newestCode {
+		slot := hex.EncodeToString(s.keys.MAC("newest code", []byte(t.codeHolder()))) + " " + string(t.purpose)
+		_, err := tx.Exec(ctx, endCodeInSlot, slot)
+		return slot, err
+	}
+	slot := t.holder + " " + string(t.purpose)
+	if t.within != "" {
+		slot += " " + t.within
+	}
+	if kind.several {
+		slot += " " + id
+	}
+	return slot, nil
 }
 
 func tokenBound(id, holder string, p purpose) string { return id + "/" + holder + "/" + string(p) }

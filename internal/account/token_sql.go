@@ -3,8 +3,10 @@ package account
 const insertToken = `
 INSERT INTO tokens (id, holder, purpose, slot, token_hash, code_mac, browser_hash, kept_mac, sealed, lifetime, code_lifetime, created_at, expires_at, code_expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-ON CONFLICT (slot) DO UPDATE SET id = $1, purpose = $3, token_hash = $5, code_mac = $6, browser_hash = $7, kept_mac = $8, sealed = $9,
+ON CONFLICT (slot) DO UPDATE SET id = $1, holder = $2, purpose = $3, token_hash = $5, code_mac = $6, browser_hash = $7, kept_mac = $8, sealed = $9,
 lifetime = $10, code_lifetime = $11, created_at = $12, expires_at = $13, code_expires_at = $14`
+
+const endCodeInSlot = `UPDATE tokens SET slot = slot || ' ' || id, code_mac = NULL WHERE slot = $1`
 
 const (
 	tokenByHash = `WHERE token_hash = $1 AND purpose IN ($2, $3) AND expires_at > $4 AND (browser_hash IS NULL OR browser_hash = $5)`

@@ -114,6 +114,7 @@ func TestCompetingRegistrationsHaveOneWinner(t *testing.T) {
 		const address = "victim@example.com"
 		for _, name := range []string{"woland", "margarita"} {
 			a.Do(t, "POST", "/auth/register", form(name, address)).Want(t, 202)
+			must(t, a.Service.ServeRequests(t.Context()))
 		}
 		links := map[string]apptest.Letter{}
 		for _, l := range a.Letters(t, address) {
@@ -132,7 +133,7 @@ func TestCompetingRegistrationsHaveOneWinner(t *testing.T) {
 			t.Errorf("user %s, want %s", got, id)
 		}
 		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"token": links["woland"].Token}).Want(t, 409, "email_taken")
-		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"email_or_name": address, "code": links["woland"].Code}).Want(t, 409, "email_taken")
+		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"email_or_name": address, "code": links["woland"].Code}).Want(t, 401, "wrong_code")
 		tryLogin(t, a.Client, "woland", apptest.GoodPassword).Want(t, 401)
 
 		for _, address := range []string{"one@example.com", "two@example.com"} {
@@ -167,6 +168,71 @@ func TestEqualCodesAreUsedOneAtATime(t *testing.T) {
 		tryLogin(t, a.Client, "margarita", apptest.GoodPassword).Want(t, 200)
 		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"token": links["margarita"]}).Want(t, 401, "link_invalid")
 		a.Do(t, "POST", "/auth/register/confirm", map[string]any{"token": links["woland"]}).Want(t, 409, "email_taken") // it is still there
+	})
+}
+
+// Attack: whoever registers with a foreign address many times has as many codes
+// alive, and guesses at all of them at once. The newest counts, and no other; also
+// where the mails have not left. Every link is good.
+func TestCodeCountsForTheNewestRegistration(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, verifyFirst(), func(t *testing.T, a *apptest.App) {
+		register := func(name, address string) {
+			t.Helper()
+			a.Do(t, "POST", "/auth/register", form(name, address)).Want(t, 202)
+			must(t, a.Service.ServeRequests(t.Context()))
+		}
+		confirm := func(body map[string]any) *apptest.Answer {
+			t.Helper()
+			return a.Do(t, "POST", "/auth/register/confirm", body)
+		}
+		register("bystander", "bystander@corp.example")
+		register("woland", foreign)
+		woland := a.Letter(t, foreign, outbox.Register)
+		register("gella", strings.ToUpper(foreign)) // its mail has not left
+		confirm(map[string]any{"email_or_name": foreign, "code": woland.Code}).Want(t, 401, "wrong_code")
+		register("margarita", foreign)
+		codes := map[string]string{}
+		for _, l := range append(a.Letters(t, foreign), a.Letters(t, strings.ToUpper(foreign))...) {
+			for _, name := range []string{"woland", "gella", "margarita"} {
+				if strings.Contains(l.Text, name) {
+					codes[name] = l.Code
+				}
+			}
+		}
+		if len(codes) != 3 {
+			t.Fatalf("codes of %v", codes)
+		}
+		confirm(map[string]any{"email_or_name": foreign, "code": codes["woland"]}).Want(t, 401, "wrong_code")
+		confirm(map[string]any{"email_or_name": foreign, "code": codes["gella"]}).Want(t, 401, "wrong_code")
+		confirm(map[string]any{"token": woland.Token}).Want(t, 201)
+		tryLogin(t, a.Client, "woland", apptest.GoodPassword).Want(t, 200)
+		confirm(map[string]any{"email_or_name": foreign, "code": codes["margarita"]}).Want(t, 409, "email_taken")
+		confirm(map[string]any{"email_or_name": "bystander@corp.example", "code": a.Letter(t, "bystander@corp.example", outbox.Register).Code}).Want(t, 201)
+	})
+}
+
+// Of registrations that are served at once, on several nodes, one has a code.
+func TestParallelRegistrationsHaveOneCode(t *testing.T) {
+	t.Parallel()
+	const times = 12
+	o := verifyFirst()
+	o.Idle = true
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		nodes := []*apptest.App{a, anotherNode(t, a, o)}
+		for i := range times {
+			a.Do(t, "POST", "/auth/register", form(fmt.Sprintf("mallory%d", i), foreign)).Want(t, 202)
+		}
+		together(8, func(i int) {
+			if err := nodes[i%2].Service.ServeRequests(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		var all, codes int
+		must(t, a.DB.QueryRow(t.Context(), `SELECT count(*), count(code_mac) FROM tokens WHERE purpose = 'register'`, nil, &all, &codes))
+		if all != times || codes != 1 {
+			t.Errorf("%d links and %d codes, want %d and 1", all, codes, times)
+		}
 	})
 }
 
