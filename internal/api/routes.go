@@ -54,8 +54,9 @@ func (a *API) routes() []route {
 		}, {
 			method: "POST", paths: []string{"/auth/register/confirm"}, access: public, handle: body(a.confirmRegistration), status: created,
 			id: "confirmRegistration", tag: "account", summary: "Finish a registration",
-			about: "Takes the token of the link, or the address and the code, from the mail that a registration was answered with where the service is set to verify first.",
-			in:    AnswerRequest{}, out: registered{}, refuses: []int{401, 403, 409, 429}, answers: []string{"Location"},
+			about: "Takes the token of the link, or the address and the code, from the mail that a registration was answered with where the service is set to verify first. " +
+				"The code is good for ten minutes, for the newest registration of the address; the link for 24 hours. Five codes may be tried in ten minutes; a new code gives no new tries.",
+			in: AnswerRequest{}, out: registered{}, refuses: []int{401, 403, 409, 429}, answers: []string{"Location"},
 		}, {
 			method: "POST", paths: []string{"/auth/login/code/send"}, access: public, handle: body(a.sendLoginCode), status: http.StatusAccepted,
 			id: "sendLoginCode", tag: "session", summary: "Have a code sent to log in with",
@@ -86,8 +87,9 @@ func (a *API) routes() []route {
 		}, {
 			method: "POST", paths: []string{"/auth/verify/email"}, access: optional, handle: body(a.verifyEmail), status: ok,
 			id: "verifyEmail", tag: "account", summary: "Prove the e-mail address",
-			about: "Takes the token of the link, or the code: for the caller's own account, or for the one that is named. `Not_Verifyed` becomes `Verified`.",
-			in:    AnswerRequest{}, out: verified{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
+			about: "Takes the token of the link, or the code: for the caller's own account, or for the one that is named. `Not_Verifyed` becomes `Verified`. " +
+				"The code is good for ten minutes, the link for 24 hours. Five codes may be tried in ten minutes, from all devices and sessions together; a new code gives no new tries.",
+			in: AnswerRequest{}, out: verified{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
 		}, {
 			method: "POST", paths: []string{"/auth/verify/email/undo"}, access: public, handle: body(a.undoEmailChange), status: ok,
 			id: "undoEmailChange", tag: "account", summary: "Take a change of the e-mail address back",
@@ -99,7 +101,9 @@ func (a *API) routes() []route {
 			about: "The number that the account has. The answer to POST /auth/verify/phone proves it.", headers: []string{deviceHeader}, refuses: []int{409, 429},
 		}, {
 			method: "POST", paths: []string{"/auth/verify/phone"}, access: token, handle: body(a.verifyPhone), status: ok,
-			id: "verifyPhone", tag: "account", summary: "Prove the phone number", about: "`Not_Verifyed` becomes `Verified`. A proven number has one owner.",
+			id: "verifyPhone", tag: "account", summary: "Prove the phone number",
+			about: "`Not_Verifyed` becomes `Verified`. A proven number has one owner. " +
+				"Five codes may be tried in ten minutes, from all devices and sessions together; a new code gives no new tries.",
 			in: codeRequest{}, headers: []string{deviceHeader}, refuses: []int{409, 429},
 		}, {
 			method: "POST", paths: []string{"/auth/login/second-factor"}, access: public, handle: body(a.finishLogin), status: ok,
