@@ -462,6 +462,69 @@ func TestTrustedDeviceIsNotAsked(t *testing.T) {
 	})
 }
 
+// Attack: somebody has the mark of a device that is trusted. Whoever ends the
+// sessions ends that too, also where none is left to end; of all devices, for nobody
+// knows which of them has lost its mark.
+func TestNoDeviceIsTrustedOnceTheSessionsEnded(t *testing.T) {
+	t.Parallel()
+	o := apptest.Options{Policy: func(p *account.Policy) { p.TrustDevices = 30 * 24 * time.Hour }}
+	apptest.Each(t, o, func(t *testing.T, a *apptest.App) {
+		p := arm(t, a, a.NewPerson(t))
+		own := ""
+		login := func() *apptest.Answer {
+			a.Clock.Move(30 * time.Second)
+			return a.Do(t, "POST", "/auth/login/second-factor", object{"challenge": p.challenge(t, a.Client), "code": p.code(t, a), "trust_device": true}).Want(t, 200)
+		}
+		again := func(l *apptest.Answer) *apptest.Answer {
+			return tryLogin(t, a.With(deviceHeader, l.Header.Get(deviceHeader)), p.Username, p.Password)
+		}
+		eachOther := func() {
+			sessions, _ := a.As(own).Do(t, "GET", "/auth/sessions", nil).Want(t, 200).Data("sessions").([]any)
+			for _, s := range sessions {
+				if s := s.(object); s["current"] != true {
+					a.As(own).Do(t, "DELETE", "/auth/sessions/"+s["id"].(string), nil).Want(t, 200)
+				}
+			}
+		}
+		others := func() { a.As(own).Do(t, "DELETE", "/auth/sessions", nil).Want(t, 200) }
+		revoke := func() {
+			_, err := a.Service.RevokeSessions(t.Context(), operator(), p.ID, "")
+			must(t, err)
+		}
+		for what, end := range map[string]func(){
+			"by the owner": others,
+			"by the owner, who had ended them already": func() {
+				eachOther()
+				others()
+			},
+			"by an operator": revoke,
+			"by an operator, where there were none": func() {
+				eachOther()
+				a.As(own).Do(t, "POST", "/auth/logout", nil).Want(t, 200)
+				revoke()
+			},
+			"with the account for a while": func() {
+				must(t, a.Service.DisableUser(t.Context(), operator(), p.ID))
+				must(t, a.Service.EnableUser(t.Context(), operator(), p.ID))
+			},
+		} {
+			stolen, mine := login(), login()
+			own = mine.Text("token")
+			a.Clock.Move(30 * time.Second)
+			for _, l := range []*apptest.Answer{stolen, mine} {
+				again(l).Want(t, 200)
+			}
+			end()
+			for whose, l := range map[string]*apptest.Answer{"a stolen": stolen, "the own": mine} {
+				if again(l).Status == 200 {
+					t.Errorf("sessions ended %s: %s mark is still trusted", what, whose)
+				}
+			}
+		}
+		again(login()).Want(t, 200)
+	})
+}
+
 func TestTrustIsNotGivenWhereItIsNotAllowed(t *testing.T) {
 	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {

@@ -186,11 +186,12 @@ func (s *Service) use(ctx context.Context, tx *db.Tx, now time.Time, p proof) (u
 }
 
 // trusts tells whether a device need not be asked for a second factor: it was
-// used there not long ago, and neither the password nor the factors have changed
-// since.
+// used there not long ago, neither the password nor the factors have changed
+// since, and nobody has ended the sessions: who does that has lost a device, or
+// fears so.
 func (s *Service) trusts(now time.Time, u userRow, m mark) bool {
 	return m.known && !m.trusted.IsZero() && now.Before(m.trusted.Add(s.policy.TrustDevices)) &&
-		m.trusted.After(u.factorsChangedAt) && m.trusted.After(u.passwordChangedAt)
+		m.trusted.After(u.factorsChangedAt) && m.trusted.After(u.passwordChangedAt) && m.trusted.After(u.trustAfter)
 }
 
 // prove checks the password of the caller's own account. It counts against the

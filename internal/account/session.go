@@ -224,7 +224,8 @@ func (s *Service) endOwn(ctx context.Context, caller Caller, action Action, sess
 }
 
 // EndOtherSessions ends all of the caller's sessions but the one that asks, and
-// gives their number.
+// gives their number. No device of his is trusted any more, this one neither: which
+// of them has a mark that somebody else has too, nobody knows.
 func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended int64, err error) {
 	if caller.Kind != User {
 		return 0, refuse(Unauthenticated, CodeTokenRequired)
@@ -232,13 +233,13 @@ func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended in
 	now := s.now()
 	err = s.revoke(caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			if ended, err = tx.Exec(ctx, deleteSessionsOf, caller.UserID, caller.SessionID); err != nil || ended == 0 {
+			if _, err := tx.Exec(ctx, endTrust, caller.UserID, db.Micros(now)); err != nil {
 				return err
 			}
 			if err := s.authorize(ctx, tx, now, caller, endSessions, caller.UserID, nil); err != nil {
 				return err
 			}
-			_, err = announce(ctx, tx, now, caller.UserID)
+			ended, err = endSessionsOf(ctx, tx, now, caller.UserID, caller.SessionID)
 			return err
 		})
 	})
@@ -246,7 +247,8 @@ func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended in
 }
 
 // RevokeSessions ends every session of a user (or the one with sessionID, if
-// given) on an operator's word, and gives their number.
+// given) on an operator's word, and gives their number. With all of them ends the
+// trust in the user's devices.
 func (s *Service) RevokeSessions(ctx context.Context, caller Caller, userID, sessionID string) (ended int64, err error) {
 	if err := s.may(caller, endSessions, userID); err != nil {
 		return 0, err
@@ -254,23 +256,31 @@ func (s *Service) RevokeSessions(ctx context.Context, caller Caller, userID, ses
 	now := s.now()
 	err = s.revoke(userID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
-			action, data := endSessions, map[string]string(nil)
-			if sessionID != "" {
-				action, data = endSession, map[string]string{"session_id": sessionID}
-				if ended, err = tx.Exec(ctx, deleteSession, sessionID, userID); err != nil {
-					return err
-				}
-				_, err = announce(ctx, tx, now, userID)
-			} else {
-				ended, err = endSessionsOf(ctx, tx, now, userID, "")
-			}
-			if err != nil || ended == 0 {
+			if sessionID == "" {
+				ended, err = s.endAllSessions(ctx, tx, now, caller, userID)
 				return err
 			}
-			return s.authorize(ctx, tx, now, caller, action, userID, data)
+			if ended, err = tx.Exec(ctx, deleteSession, sessionID, userID); err != nil || ended == 0 {
+				return err
+			}
+			if _, err = announce(ctx, tx, now, userID); err != nil {
+				return err
+			}
+			return s.authorize(ctx, tx, now, caller, endSession, userID, map[string]string{"session_id": sessionID})
 		})
 	})
 	return ended, err
+}
+
+func (s *Service) endAllSessions(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, userID string) (ended int64, err error) {
+	known, err := tx.Exec(ctx, endTrust, userID, db.Micros(now))
+	if err != nil || known == 0 {
+		return 0, err
+	}
+	if ended, err = endSessionsOf(ctx, tx, now, userID, ""); err != nil {
+		return 0, err
+	}
+	return ended, s.authorize(ctx, tx, now, caller, endSessions, userID, nil)
 }
 
 // endSessionsOf ends all sessions of a user save one ("" for none), and tells

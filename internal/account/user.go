@@ -528,6 +528,9 @@ func (s *Service) shutOut(ctx context.Context, tx *db.Tx, now time.Time, id stri
 	if _, err := tx.Exec(ctx, deleteEmailChange, id); err != nil {
 		return err
 	}
+	if _, err := tx.Exec(ctx, endTrust, id, db.Micros(now)); err != nil {
+		return err
+	}
 	_, err = endSessionsOf(ctx, tx, now, id, "")
 	return err
 }

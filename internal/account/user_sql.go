@@ -10,7 +10,7 @@ import (
 
 const userColumns = `
 id, email, email_key, email_verified_at, username, username_key, contact_number, contact_number_verified_at,
-user_type, user_role, password_hash, password_changed_at, disabled_at, proved_at, language, factors, factors_changed_at, version, created_at, updated_at`
+user_type, user_role, password_hash, password_changed_at, disabled_at, proved_at, language, factors, factors_changed_at, trust_after, version, created_at, updated_at`
 
 const (
 	selectUserByID       = `SELECT ` + userColumns + ` FROM users WHERE id = $1`
@@ -28,7 +28,7 @@ const countUserID = `SELECT count(*) FROM users WHERE id = $1`
 
 const insertUser = `
 INSERT INTO users (` + userColumns + `)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
 
 const updateUser = `
 UPDATE users SET email = $1, email_key = $2, email_verified_at = $3, username = $4, username_key = $5,
@@ -79,6 +79,9 @@ UPDATE users SET disabled_at = $3, version = version + 1, updated_at = $2 WHERE 
 const updateEnabled = `
 UPDATE users SET disabled_at = NULL, version = version + 1, updated_at = $2 WHERE id = $1 AND disabled_at IS NOT NULL`
 
+// No device is trusted any more that was so far. It locks the user, too.
+const endTrust = `UPDATE users SET trust_after = $2 WHERE id = $1`
+
 const eraseUser = `DELETE FROM users WHERE id = $1 RETURNING version`
 
 // No row is touched where the same address waits already.
@@ -107,6 +110,7 @@ type userRow struct {
 	language          string    // "" where it is not known
 	factors           factorSet
 	factorsChangedAt  time.Time
+	trustAfter        time.Time // no device is trusted that was then or before
 	version           int64
 }
 
@@ -142,12 +146,13 @@ func queryUser(ctx context.Context, q db.Querier, query, key string, more ...any
 func scanUser(scan func(...any) error) (u userRow, err error) {
 	var emailVerified, phoneVerified, passwordChanged, disabled, proved sql.NullInt64
 	var phone, hash sql.NullString
-	var created, updated, factors, factorsChanged int64
+	var created, updated, factors, factorsChanged, trustAfter int64
 	err = scan(&u.ID, &u.Email, &u.emailKey, &emailVerified, &u.Username, &u.usernameKey, &phone, &phoneVerified,
-		&u.UserType, &u.Role, &hash, &passwordChanged, &disabled, &proved, &u.language, &factors, &factorsChanged, &u.version, &created, &updated)
+		&u.UserType, &u.Role, &hash, &passwordChanged, &disabled, &proved, &u.language, &factors, &factorsChanged, &trustAfter, &u.version, &created, &updated)
 	u.emailVerifiedAt, u.contactVerifiedAt = db.NullTime(emailVerified), db.NullTime(phoneVerified)
 	u.passwordChangedAt, u.disabledAt = db.NullTime(passwordChanged), db.NullTime(disabled)
 	u.provedAt, u.factors, u.factorsChangedAt = db.NullTime(proved), factorSet(factors), db.Time(factorsChanged) //nolint:gosec // we wrote it
+	u.trustAfter = db.Time(trustAfter)
 	u.ContactNumber, u.passwordHash = phone.String, hash.String
 	u.CreatedAt, u.UpdatedAt = db.Time(created), db.Time(updated)
 	return u, err
@@ -159,7 +164,7 @@ func nullText(s string) sql.NullString { return sql.NullString{String: s, Valid:
 func (s *Service) insert(ctx context.Context, tx *db.Tx, u userRow) error {
 	_, err := tx.Exec(ctx, insertUser, u.ID, u.Email, u.emailKey, db.NullMicros(u.emailVerifiedAt), u.Username, u.usernameKey,
 		nullText(u.ContactNumber), db.NullMicros(u.contactVerifiedAt), u.UserType, u.Role, nullText(u.passwordHash),
-		db.NullMicros(u.passwordChangedAt), db.NullMicros(u.disabledAt), db.NullMicros(u.provedAt), u.language, 0, 0, u.version, db.Micros(u.CreatedAt), db.Micros(u.UpdatedAt))
+		db.NullMicros(u.passwordChangedAt), db.NullMicros(u.disabledAt), db.NullMicros(u.provedAt), u.language, 0, 0, 0, u.version, db.Micros(u.CreatedAt), db.Micros(u.UpdatedAt))
 	if err != nil {
 		return takenBy(err)
 	}
