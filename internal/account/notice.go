@@ -75,7 +75,7 @@ func (s *Service) tell(ctx context.Context, tx *db.Tx, now time.Time, u userRow,
 		return nil
 	}
 	return s.send(ctx, tx, now, outbox.Message{
-		Channel: outbox.Mail, Kind: kind, SubjectID: u.ID, To: u.Email, Lang: s.languageOf(u, ""), Data: merge(s.data(u, o), more),
+		Channel: outbox.Mail, Kind: kind, SubjectID: u.ID, Cause: outbox.Notice, To: u.Email, Lang: s.languageOf(u, ""), Data: merge(s.data(u, o), more),
 	})
 }
 
@@ -84,7 +84,7 @@ func (s *Service) tell(ctx context.Context, tx *db.Tx, now time.Time, u userRow,
 func (s *Service) tellAll(ctx context.Context, tx *db.Tx, now time.Time, u userRow, kind outbox.Kind, o origin, more map[string]string) error {
 	if !u.contactVerifiedAt.IsZero() {
 		err := s.send(ctx, tx, now, outbox.Message{
-			Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, To: u.ContactNumber, Lang: s.languageOf(u, ""), Data: s.data(u, o),
+			Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, Cause: outbox.Notice, To: u.ContactNumber, Lang: s.languageOf(u, ""), Data: s.data(u, o),
 		})
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"propusk/internal/db"
 	"propusk/internal/event"
+	"propusk/internal/outbox"
 	"propusk/internal/secret"
 )
 
@@ -40,6 +41,8 @@ type request struct {
 	Agent    string        `json:"user_agent,omitzero"`
 	Marks    []string      `json:"marks,omitzero"` // of devices
 	Newcomer *registration `json:"newcomer,omitzero"`
+
+	cause outbox.Cause // where it is not for [Service.causeOf] to tell
 }
 
 // Contact is a way to reach a user.
@@ -225,15 +228,39 @@ func (s *Service) serve(ctx context.Context, tx *db.Tx, now time.Time, r request
 	return nil
 }
 
-// mayWrite takes a message to an address from its budget; the device that asks
-// has one of its own where the account knows it.
-func (s *Service) mayWrite(ctx context.Context, tx *db.Tx, now time.Time, u userRow, address string, r request) (bool, error) {
+// askingDevice is the mark of the device that asks, where the account knows it and
+// the address is the account's own. Every login makes such a mark: whoever could
+// write with it to an address that nobody has proven, could write to anybody as
+// often as he logs in.
+func (s *Service) askingDevice(now time.Time, u userRow, address string, r request) mark {
+	if !u.hasProven(address) {
+		return mark{}
+	}
 	marks := make([]secret.Text, len(r.Marks))
 	for i, m := range r.Marks {
 		marks[i] = secret.NewText(m)
 	}
+	return s.knownDevice(now, u.ID, marks)
+}
+
+// hasProven tells whether an address or a number is the user's, and proven.
+func (u userRow) hasProven(address string) bool {
+	return address == u.Email && !u.emailVerifiedAt.IsZero() || address == u.ContactNumber && !u.contactVerifiedAt.IsZero()
+}
+
+// causeOf is why what was asked for is sent.
+func (s *Service) causeOf(now time.Time, u userRow, address string, r request) outbox.Cause {
+	if r.cause == outbox.ByStranger && s.askingDevice(now, u, address, r).known {
+		return outbox.ByOwner
+	}
+	return r.cause
+}
+
+// mayWrite takes a message to an address from its budget; the device that asks
+// may have one of its own.
+func (s *Service) mayWrite(ctx context.Context, tx *db.Tx, now time.Time, u userRow, address string, r request) (bool, error) {
 	device := ""
-	if m := s.knownDevice(now, u.ID, marks); m.known {
+	if m := s.askingDevice(now, u, address, r); m.known {
 		device = m.device.String()
 	}
 	ok, err := s.takeMessage(ctx, tx, now, string(r.Purpose), address, device)

@@ -475,8 +475,9 @@ func (s *Service) networkBudget(caller Caller) (budget, bool) {
 }
 
 // takeMessage takes one message to an address from its budget, and tells whether
-// there was one. A known device has a budget of its own, so that no stranger can
-// keep the owner from being written to.
+// there was one. A known device has a budget of its own to an address that is
+// proven, so that no stranger can keep the owner from being written to; see
+// [Service.askingDevice].
 func (s *Service) takeMessage(ctx context.Context, tx *db.Tx, now time.Time, purpose, address, device string) (bool, error) {
 	name := purpose + " " + canonicalName(address) // or every spelling of it had its own
 	if device != "" {

@@ -58,7 +58,7 @@ func (s *Service) undoEmailChange(ctx context.Context, caller Caller, token secr
 				return err
 			}
 			u.Email = used.address
-			r := request{Language: caller.Language, Origin: originOf(caller, now)}
+			r := request{Language: caller.Language, Origin: originOf(caller, now), cause: outbox.Undo}
 			err = s.sendLink(ctx, tx, now, u, singleUse{purpose: forRecovery, holder: u.ID, address: u.Email}, pageRecover, outbox.Recover, r)
 			if err != nil {
 				return err

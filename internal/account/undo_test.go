@@ -22,13 +22,13 @@ func undo(t testing.TB, a *apptest.App, p *apptest.Person, old string) {
 }
 
 // askForEmail begins a change of address with the session that p holds, and
-// proveEmail ends it.
+// finishEmail ends it.
 func askForEmail(t testing.TB, p *apptest.Person, to string) {
 	t.Helper()
 	p.Do(t, "PATCH", "/"+p.ID, object{"email": to}).Want(t, 200)
 }
 
-func proveEmail(t testing.TB, a *apptest.App, to string) {
+func finishEmail(t testing.TB, a *apptest.App, to string) {
 	t.Helper()
 	a.Do(t, "POST", "/auth/verify/email", object{"token": a.Letter(t, to, outbox.EmailChangeConfirm).Token}).Want(t, 200)
 }
@@ -100,7 +100,7 @@ func TestUndoneChangeOfAddressEndsTheFactorsOfTheThief(t *testing.T) {
 		p.LoginByPasskey(t, a, own)
 
 		askForEmail(t, p, thiefs)
-		proveEmail(t, a, thiefs)
+		finishEmail(t, a, thiefs)
 		link := a.Letter(t, owners, outbox.EmailChanged).Token
 		a.Clock.Move(time.Second)
 		first := addNamed(t, p, "first")
@@ -111,7 +111,7 @@ func TestUndoneChangeOfAddressEndsTheFactorsOfTheThief(t *testing.T) {
 			app.codes = append(app.codes, fmt.Sprint(code))
 		}
 		askForEmail(t, p, second)
-		proveEmail(t, a, second)
+		finishEmail(t, a, second)
 		p.LoginByPasskey(t, a, after)
 		session := p.Token
 		pending := heldLogin(t, a, p)
@@ -187,7 +187,7 @@ func TestTheOldMailboxAloneIsRidOfNoFactorFromBefore(t *testing.T) {
 		}
 		a.Clock.Move(time.Microsecond)
 		askForEmail(t, p, "new@example.com")
-		proveEmail(t, a, "new@example.com")
+		finishEmail(t, a, "new@example.com")
 		a.Clock.Move(time.Hour)
 		a.Deliver(t)
 
@@ -224,7 +224,7 @@ func TestAFactorOfTheMomentOfTheChangeEndsWithIt(t *testing.T) {
 		a.Clock.Move(time.Microsecond)
 		same := addNamed(t, p, "same")
 		askForEmail(t, p, "thief@evil.example")
-		proveEmail(t, a, "thief@evil.example")
+		finishEmail(t, a, "thief@evil.example")
 		undo(t, a, p, old)
 		a.LoginWithPasskey(t, same).Want(t, 401, "passkey_refused")
 		a.LoginWithPasskey(t, before).Want(t, 200)

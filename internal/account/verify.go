@@ -101,7 +101,8 @@ func (s *Service) sendLink(ctx context.Context, tx *db.Tx, now time.Time, u user
 		data["code"] = m.code.Reveal()
 	}
 	return s.send(ctx, tx, now, outbox.Message{
-		Channel: outbox.Mail, Kind: kind, SubjectID: u.ID, To: t.address, Lang: lang, Data: data, Ref: m.id, Lifetime: tokenKinds[t.purpose].worthSending(),
+		Channel: outbox.Mail, Kind: kind, SubjectID: u.ID, Cause: s.causeOf(now, u, t.address, r), To: t.address, Lang: lang, Data: data,
+		Ref: m.id, Lifetime: tokenKinds[t.purpose].worthSending(),
 	})
 }
 
@@ -140,7 +141,8 @@ func (s *Service) sendSMS(ctx context.Context, tx *db.Tx, now time.Time, u userR
 	data := merge(s.data(u, r.Origin), lifetimes(t.purpose))
 	data["code"] = m.code.Reveal()
 	return s.send(ctx, tx, now, outbox.Message{
-		Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, To: t.address, Lang: s.languageOf(u, r.Language), Data: data, Ref: m.id, Lifetime: tokenKinds[t.purpose].worthSending(),
+		Channel: outbox.SMS, Kind: kind, SubjectID: u.ID, Cause: s.causeOf(now, u, t.address, r), To: t.address, Lang: s.languageOf(u, r.Language), Data: data,
+		Ref: m.id, Lifetime: tokenKinds[t.purpose].worthSending(),
 	})
 }
 
@@ -241,7 +243,7 @@ func (s *Service) takeNewEmail(ctx context.Context, tx *db.Tx, now time.Time, ca
 	if err := record(ctx, tx, now, caller, changedEmail, event.Success, u.ID, nil); err != nil {
 		return err
 	}
-	r := request{Language: caller.Language, Origin: originOf(caller, now)}
+	r := request{Language: caller.Language, Origin: originOf(caller, now), cause: outbox.Undo}
 	return s.sendLink(ctx, tx, now, u, singleUse{purpose: forUndoEmail, holder: u.ID, address: u.Email, keeps: u.emailKey}, pageUndo, outbox.EmailChanged, r)
 }
 

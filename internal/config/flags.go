@@ -34,7 +34,7 @@ type Flags struct {
 	SMTPURL          *string `name:"smtp-url" placeholder:"URL" group:"Messages" help:"Mail server, smtp://USER:PASSWORD@HOST:PORT (with STARTTLS, unless ?tls=opportunistic or ?tls=none follows) or smtps://…. Without one, mail waits in the outbox."`
 	MailFrom         *string `name:"mail-from" placeholder:"ADDRESS" group:"Messages" help:"Sender of mail, such as Propusk <no-reply@example.com>."`
 	MailPerMinute    *string `name:"mail-per-minute" placeholder:"N" group:"Messages" help:"Mails that are sent in a minute at most; more wait."`
-	MailPerRecipient *string `name:"mail-per-recipient" placeholder:"N" group:"Messages" help:"Mails that are sent to one address in an hour at most; more wait."`
+	MailPerRecipient *string `name:"mail-per-recipient" placeholder:"N" group:"Messages" help:"Mails that are sent to one address in an hour at most, half of them for strangers; more wait. Notices count apart."`
 	DKIMKeyFile      *string `name:"dkim-key-file" placeholder:"FILE" group:"Messages" help:"PEM private key (RSA or Ed25519) that signs mail. Not needed where the mail server signs."`
 	DKIMSelector     *string `name:"dkim-selector" placeholder:"NAME" group:"Messages" help:"Selector under which its public key is in DNS."`
 	DKIMDomain       *string `name:"dkim-domain" placeholder:"DOMAIN" group:"Messages" help:"Domain that signs; that of --mail-from if not given."`
@@ -44,7 +44,7 @@ type Flags struct {
 	SMSBody          *string `name:"sms-body" placeholder:"TEXT" group:"Messages" help:"Body of the call, where {to} is the number, {digits} the number without the plus, {text} the message and {id} its id. The query of --sms-url may hold them too."`
 	SMSSuccess       *string `name:"sms-success" placeholder:"TEXT" group:"Messages" help:"What an answer must hold to count as success, besides a status of 2xx."`
 	SMSCountries     *string `name:"sms-countries" placeholder:"CC,…" group:"Messages" help:"Countries whose numbers get text messages, or any; the one of --phone-region if not given."`
-	SMSPerNumber     *string `name:"sms-per-number" placeholder:"N" group:"Messages" help:"Text messages that are sent to one number in 24 hours at most; more wait."`
+	SMSPerNumber     *string `name:"sms-per-number" placeholder:"N" group:"Messages" help:"Text messages that are sent to one number in 24 hours at most, half of them for strangers; more wait. Notices count apart."`
 	SMSPerHour       *string `name:"sms-per-hour" placeholder:"N" group:"Messages" help:"Text messages that are sent in an hour at most; more wait."`
 
 	Templates *string `name:"templates" placeholder:"DIR" group:"Messages" help:"Folder whose files replace the words and the look of single messages."`

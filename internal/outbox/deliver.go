@@ -234,7 +234,7 @@ func (b *Outbox) claim(ctx context.Context, c *channel, n int) (list []claimed, 
 		}
 		args := []any{
 			string(c.name), db.Micros(now), db.Micros(now.Add(b.o.Lease)),
-			db.Micros(now.Add(-c.limit.recipientWindow)), c.limit.mostForRecipient, min(n, room),
+			db.Micros(now.Add(-c.limit.recipientWindow)), c.limit.mostForRecipient, c.limit.mostByStrangers(), min(n, room),
 		}
 		return tx.Query(ctx, claim, args, func(scan func(...any) error) error {
 			var m claimed

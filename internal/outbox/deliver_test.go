@@ -83,7 +83,7 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 func (b *bench) mail(to string, n int, change ...func(*outbox.Message)) {
 	b.t.Helper()
 	m := outbox.Message{
-		Channel: outbox.Mail, Kind: outbox.LoginCode, SubjectID: "anna", To: to, Lang: "en", Data: map[string]string{"n": fmt.Sprint(n)},
+		Channel: outbox.Mail, Kind: outbox.LoginCode, SubjectID: "anna", Cause: outbox.ByOwner, To: to, Lang: "en", Data: map[string]string{"n": fmt.Sprint(n)},
 	}
 	for _, c := range change {
 		c(&m)
@@ -336,6 +336,95 @@ func TestLimitsMakeMessagesWait(t *testing.T) {
 		b.clock.move(23 * time.Hour)
 		b.deliver(2)
 		if got := in.subjects("+79850000000") + " " + in.subjects("+79850000001"); got != "0 1 2 3" {
+			t.Errorf("sent: %q", got)
+		}
+	})
+}
+
+func because(c outbox.Cause) func(*outbox.Message) {
+	return func(m *outbox.Message) { m.Cause = c }
+}
+
+// Attack: strangers, or a thief, have a recipient written to until no more leaves.
+// Half is kept for what the owner asks for, and what he is told of waits for neither.
+func TestStrangersDoNotUseUpWhatARecipientGets(t *testing.T) {
+	engines(t, func(t *testing.T, d *db.DB, _ string) {
+		in := newScript()
+		b := newBench(t, d, func(o *outbox.Options) { o.Mail, o.Limits = in, outbox.Limits{MailPerRecipient: 5} })
+		const to = "a@example.com"
+		for i := range 7 {
+			b.mail(to, i, because(outbox.ByStranger))
+		}
+		b.deliver(3)
+		for i := range 3 {
+			b.mail(to, 10+i, because(outbox.ByOwner))
+		}
+		b.deliver(2)
+		for i := range 7 {
+			b.mail(to, 20+i, because(outbox.Notice))
+		}
+		for i := range 7 {
+			b.mail(to, 30+i, because(outbox.Undo))
+		}
+		b.deliver(5 + 7) // a flood of notices ends too
+		b.clock.move(59 * time.Minute)
+		b.deliver(0)
+		if got, want := sorted(in.subjects(to)), "0 1 10 11 2 20 21 22 23 24 30 31 32 33 34 35 36"; got != want {
+			t.Errorf("sent: %q, want %q", got, want)
+		}
+		b.clock.move(time.Minute)
+		b.deliver(2 + 1 + 3)
+		if got, want := sorted(in.subjects(to)), "0 1 10 11 12 2 20 21 22 23 24 25 26 3 30 31 32 33 34 35 36 4 5"; got != want {
+			t.Errorf("sent: %q, want %q", got, want)
+		}
+		b.clock.move(time.Hour)
+		b.deliver(1)
+	})
+}
+
+func sorted(words string) string {
+	list := strings.Fields(words)
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// Of what waits for room, whatever its recipient, notices and ways back go first,
+// and what strangers ask for goes last.
+func TestNoticesGoBeforeWhatIsAskedFor(t *testing.T) {
+	engines(t, func(t *testing.T, d *db.DB, _ string) {
+		in := newScript()
+		b := newBench(t, d, func(o *outbox.Options) { o.Mail, o.Limits = in, outbox.Limits{MailPerMinute: 1} })
+		for i, c := range []outbox.Cause{outbox.ByStranger, outbox.ByOwner, outbox.Notice, outbox.Undo} {
+			b.mail("a@example.com", 2*i, because(c))
+			b.mail(fmt.Sprintf("b%d@example.com", i), 2*i+1, because(c))
+		}
+		for range 8 {
+			b.deliver(1)
+			b.clock.move(time.Minute)
+		}
+		if got, want := in.subjects(""), "6 7 4 5 2 3 0 1"; got != want {
+			t.Errorf("sent: %q, want %q", got, want)
+		}
+	})
+}
+
+// What is put off does not hold back what matters more, and what strangers ask for
+// waits for the owner's.
+func TestOnlyWhatMattersAsMuchHoldsBack(t *testing.T) {
+	engines(t, func(t *testing.T, d *db.DB, _ string) {
+		in := newScript()
+		b := newBench(t, d, func(o *outbox.Options) { o.Mail = in })
+		b.mail("a@example.com", 1, because(outbox.ByOwner))
+		in.to(temporarily)
+		b.deliver(1)
+		in.to(nil)
+		b.mail("a@example.com", 2, because(outbox.ByStranger))
+		b.mail("a@example.com", 3, because(outbox.Notice))
+		b.mail("a@example.com", 4, because(outbox.Undo))
+		b.deliver(2)
+		b.clock.move(38 * time.Second)
+		b.deliver(2)
+		if got := in.subjects(""); !strings.HasSuffix(got, " 1 2") {
 			t.Errorf("sent: %q", got)
 		}
 	})

@@ -11,6 +11,12 @@ import (
 // Limits are how much may leave. What exceeds them waits; 0 is no limit. They
 // hold over all processes on a database, but for the few messages that two may
 // claim at the same instant.
+//
+// Those of a recipient are for what is asked for. Strangers alone use up half of
+// them, rounded up, and the rest is kept for whoever asks on a device that the
+// account knows. Notices are counted by themselves, up to the same number. What
+// undoes a change has no such limit, since there is but one of it for a change that
+// somebody with the mailbox confirmed.
 type Limits struct {
 	MailPerMinute    int
 	MailPerRecipient int // in an hour
@@ -36,6 +42,8 @@ func (l Limits) of(c Channel) limit {
 	}
 	return limit{time.Minute, time.Hour, unlimited(l.MailPerMinute), unlimited(l.MailPerRecipient)}
 }
+
+func (l limit) mostByStrangers() int { return l.mostForRecipient - l.mostForRecipient/2 }
 
 // room is how many of the channel may be claimed now.
 func (l limit) room(ctx context.Context, tx *db.Tx, c Channel, now time.Time) (int, error) {

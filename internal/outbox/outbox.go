@@ -69,13 +69,26 @@ const (
 // Lifetime is how long a message is worth sending that does not say.
 const Lifetime = 7 * 24 * time.Hour
 
+// Cause is why a message is sent. The higher goes first, and is held back by none
+// that is lower; see [Limits] for what it may use of a recipient's.
+type Cause int
+
+// The causes.
+const (
+	ByStranger Cause = iota // asked for by anybody, or for an address that nobody has proven
+	ByOwner                 // asked for on a device that the account knows, for its own proven address
+	Notice                  // tells an owner of what happened to his account
+	Undo                    // the way back from it
+)
+
 const sealPurpose = "outbox"
 
 // Message is one mail to one address, or one SMS to one number.
 type Message struct {
 	Channel   Channel
 	Kind      Kind
-	SubjectID string            // the user whom it is about; "" for none
+	SubjectID string // the user whom it is about; "" for none
+	Cause     Cause
 	To        string            // mailbox or E.164 number
 	Lang      string            // "en" or "ru"
 	Data      map[string]string // what the template shows
@@ -101,7 +114,7 @@ func Enqueue(ctx context.Context, tx *db.Tx, keys *secret.Keys, now time.Time, m
 		lifetime = Lifetime
 	}
 	_, err = tx.Exec(ctx, insertMessage, id, string(m.Channel), string(m.Kind), m.SubjectID, m.Lang, m.Ref, recipientKey(keys, m),
-		keys.Seal(sealPurpose, bound(id, m), plain), db.Micros(now), db.Micros(now), db.Micros(now.Add(lifetime)), db.Micros(now.Add(lifetime)))
+		keys.Seal(sealPurpose, bound(id, m), plain), db.Micros(now), db.Micros(now), db.Micros(now.Add(lifetime)), db.Micros(now.Add(lifetime)), int(m.Cause))
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w", m.Kind, err)
 	}

@@ -2,8 +2,8 @@ package outbox
 
 const insertMessage = `
 INSERT INTO outbox (id, channel, kind, subject_id, lang, ref, recipient_key, sealed,
-	created_at, next_attempt_at, claimed_until, attempts, refusals, last_error, expires_at, purge_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, 0, '', $11, $12)`
+	created_at, next_attempt_at, claimed_until, attempts, refusals, last_error, expires_at, purge_at, cause)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, 0, '', $11, $12, $13)`
 
 const deleteSubject = `DELETE FROM outbox WHERE subject_id = $1 AND sent_at IS NULL`
 
@@ -31,9 +31,12 @@ const left = `
 SELECT (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at > $2)
 	+ (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at IS NULL AND failed_at IS NULL AND claimed_until > $3)`
 
-// claim takes what is due. Of each recipient it is the oldest that waits and
-// nothing else: what is being sent, or put off, holds back what came after it.
-// And it is nothing while too much has gone to the recipient lately.
+// claim takes what is due, by its [Cause]. Of each recipient and cause it is the
+// oldest that waits and nothing else: what is being sent, or put off, holds back
+// what came after it. What strangers ask for waits for what the owner does, and he
+// for no more of theirs than is just being sent, so that both are counted before
+// the next one leaves. And it is nothing while too much has gone to the recipient
+// lately: $5 of all that is asked for, $6 of what strangers ask for, $5 notices.
 //
 // The condition on claimed_until stands twice for PostgreSQL, which looks at the
 // row again where another process has just changed it, and not at the list.
@@ -43,10 +46,16 @@ WHERE claimed_until <= $2 AND next_attempt_at <= $2 AND sent_at IS NULL AND fail
 	SELECT o.seq FROM outbox o
 	WHERE o.channel = $1 AND o.sent_at IS NULL AND o.failed_at IS NULL
 		AND o.next_attempt_at <= $2 AND o.claimed_until <= $2 AND o.expires_at > $2
-		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.seq < o.seq
+		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = o.cause AND e.seq < o.seq
 			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2)
-		AND (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.sent_at > $4) < $5
-	ORDER BY o.next_attempt_at, o.seq LIMIT $6)
+		AND (o.cause <> 0 OR NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 1
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2))
+		AND (o.cause <> 1 OR NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 0
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.claimed_until > $2))
+		AND (o.cause > 1 OR (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.cause IN (0, 1) AND s.sent_at > $4) < $5)
+		AND (o.cause > 0 OR (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.cause = 0 AND s.sent_at > $4) < $6)
+		AND (o.cause <> 2 OR (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.cause = 2 AND s.sent_at > $4) < $5)
+	ORDER BY o.cause DESC, o.next_attempt_at, o.seq LIMIT $7)
 RETURNING id, channel, kind, subject_id, lang, ref, sealed, created_at, attempts, refusals`
 
 // The end of an attempt. It counts only for who has claimed the message last:

@@ -205,10 +205,10 @@ func TestContentCannotBeReadFromTheDatabase(t *testing.T) {
 			t.Error("the kind, which is not secret, is not found either: where does this test look?")
 		}
 		if got := waiting(t, d, keys, 1); got[0].Data["link"] != link {
-			t.Errorf("who has the key reads %q", got)
+			t.Errorf("who has the key reads %v", got)
 		}
 		if ms, err := outbox.Waiting(t.Context(), d, secret.NewKeys(), 1); err == nil || len(ms) != 0 {
-			t.Errorf("another key reads %q", ms)
+			t.Errorf("another key reads %v", ms)
 		}
 	})
 }
