@@ -35,12 +35,8 @@ func (c *serveCmd) Run(r *run) error {
 }
 
 func serve(r *run, cfg config.Config) error {
-	ctx, stop := signal.NotifyContext(r.ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(r.ctx)
 	defer stop()
-	go func() { // the second signal ends the program at once
-		<-ctx.Done()
-		stop()
-	}()
 	log := newLogger(r, cfg)
 	var listener net.Listener
 	if cfg.Mode == config.Dev {
@@ -91,6 +87,24 @@ func serve(r *run, cfg config.Config) error {
 		greet(r, cfg, in, main, ops)
 		go tidyUp()
 	})
+}
+
+// untilSignal gives a context that the first signal ends. The second one ends the
+// program at once: that must be so before anybody can see that the first has come,
+// or one who then sends the second would find it swallowed.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // tidyUp gives back the memory that only the start needed. Pools let go of what
