@@ -236,10 +236,16 @@ func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended in
 			if _, err := tx.Exec(ctx, endTrust, caller.UserID, db.Micros(now)); err != nil {
 				return err
 			}
+			if ended, err = tx.Exec(ctx, deleteSessionsOf, caller.UserID, caller.SessionID); err != nil {
+				return err
+			}
+			if ended == 0 {
+				return confirm(ctx, tx, now, caller)
+			}
 			if err := s.authorize(ctx, tx, now, caller, endSessions, caller.UserID, nil); err != nil {
 				return err
 			}
-			ended, err = endSessionsOf(ctx, tx, now, caller.UserID, caller.SessionID)
+			_, err = announce(ctx, tx, now, caller.UserID)
 			return err
 		})
 	})
@@ -279,6 +285,9 @@ func (s *Service) endAllSessions(ctx context.Context, tx *db.Tx, now time.Time, 
 	}
 	if ended, err = endSessionsOf(ctx, tx, now, userID, ""); err != nil {
 		return 0, err
+	}
+	if ended == 0 {
+		return 0, confirm(ctx, tx, now, caller)
 	}
 	return ended, s.authorize(ctx, tx, now, caller, endSessions, userID, nil)
 }

@@ -124,7 +124,7 @@ func statuses(answers []*apptest.Answer) map[int]int {
 // them: a column that is added to a table and not here makes snapshot fail.
 var columns = map[string]string{
 	"users": "id email email_key email_verified_at username username_key contact_number contact_number_verified_at " +
-		"user_type user_role password_hash password_changed_at disabled_at proved_at version created_at updated_at language factors factors_changed_at",
+		"user_type user_role password_hash password_changed_at disabled_at proved_at version created_at updated_at language factors factors_changed_at trust_after",
 	"email_changes":   "user_id email email_key created_at expires_at",
 	"sessions":        "token_hash id user_id remembered created_at authenticated_at last_seen_at expires_at ip user_agent methods strong_at",
 	"session_changes": "epoch subject at",
@@ -135,7 +135,7 @@ var columns = map[string]string{
 	"installation":    "name value",
 	"events":          "id at action outcome actor_kind actor_id target_id request_id data personal salt commitment leaf",
 	"outbox": "seq id channel kind subject_id lang ref recipient_key sealed created_at next_attempt_at claimed_until attempts refusals " +
-		"last_error sent_at failed_at expires_at purge_at",
+		"last_error sent_at failed_at expires_at purge_at cause",
 	"tokens":         "id holder purpose slot token_hash code_mac browser_hash kept_mac sealed lifetime code_lifetime created_at expires_at code_expires_at",
 	"totp":           "user_id sealed last_step created_at confirmed_at last_used_at",
 	"recovery_codes": "code_mac user_id created_at",
