@@ -33,7 +33,8 @@ SELECT (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at > $2)
 
 // claim takes what is due, by its [Cause]. Of each recipient and cause it is the
 // oldest that waits and nothing else: what is being sent, or put off, holds back
-// what came after it. What strangers ask for waits for what the owner does, and he
+// what came after it; what undoes a change, which no limit holds, holds back all that
+// came after it: a later link may be the one that counts. What strangers ask for waits for what the owner does, and he
 // for no more of theirs than is just being sent, so that both are counted before
 // the next one leaves. And it is nothing while too much has gone to the recipient
 // lately: $5 of all that is asked for, $6 of what strangers ask for, $5 notices.
@@ -47,6 +48,8 @@ WHERE claimed_until <= $2 AND next_attempt_at <= $2 AND sent_at IS NULL AND fail
 	WHERE o.channel = $1 AND o.sent_at IS NULL AND o.failed_at IS NULL
 		AND o.next_attempt_at <= $2 AND o.claimed_until <= $2 AND o.expires_at > $2
 		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = o.cause AND e.seq < o.seq
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2)
+		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 3 AND e.seq < o.seq
 			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2)
 		AND (o.cause <> 0 OR NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 1
 			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2))
