@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// startWithin bounds the start of the program: the promise, under the race
-// detector.
+// startWithin bounds the start of the program: the promise, on a machine that
+// is busy with other tests, under the race detector.
 const startWithin = 2 * time.Second
 
 // process is a running propusk.
