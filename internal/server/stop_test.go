@@ -24,7 +24,7 @@ import (
 // it was sent is left without its answer.
 func TestGracefulStopAnswersEveryRequest(t *testing.T) {
 	const clients = 50
-	a := apptest.Start(t, apptest.Options{DatabaseURL: apptest.SQLiteURL(t), Policy: func(p *account.Policy) {
+	a := inMemory(t, apptest.Options{Policy: func(p *account.Policy) {
 		p.AttemptsPerAccount, p.AttemptsPerNetwork = 1<<20, 1<<20
 	}})
 	p := a.NewPerson(t)
