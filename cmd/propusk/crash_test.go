@@ -47,8 +47,7 @@ func TestAcknowledgedUsersSurviveKill(t *testing.T) {
 		"sqlite":   func(_ testing.TB, dir string) string { return "sqlite:" + filepath.Join(dir, "propusk.db") },
 		"postgres": func(t testing.TB, _ string) string { return pgtest.URL(t) },
 	} {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
+		t.Run(engine, func(t *testing.T) { // one after the other: they would be late for each other's sake
 			dir := t.TempDir()
 			c := &crashTest{t: t, dir: dir, database: database(t, dir), acknowledged: map[string]string{}}
 			for i := range crashes(t) {

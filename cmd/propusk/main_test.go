@@ -1,5 +1,5 @@
 // Whole-program scripts: testdata/*.txtar, run against this very program, and
-// what is easier told in Go: browser_test.go, crash_test.go, seed_test.go.
+// what is easier told in Go: crash_test.go, passkeys_test.go, seed_test.go.
 package main
 
 import (
