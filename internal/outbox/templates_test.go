@@ -106,10 +106,46 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// whole is the kind of mail that stands whole in its golden file of HTML. The others
+// are written beside it.
+const whole = outbox.VerifyEmail
+
+// beside is a text in which the lines that another one has too are named and not
+// repeated, so that a reader sees what is its own. Two texts that differ give two
+// that differ.
+func beside(other, text string) string {
+	const least = 4
+	lines, theirs := strings.Split(text, "\n"), strings.Split(other, "\n")
+	var out []string
+	for len(lines) > 0 {
+		at, most := 0, 0
+		for i := range theirs {
+			n := 0
+			for n < len(lines) && i+n < len(theirs) && lines[n] == theirs[i+n] {
+				n++
+			}
+			if n > most {
+				at, most = i, n
+			}
+		}
+		if most < least {
+			out, lines = append(out, lines[0]), lines[1:]
+			continue
+		}
+		out, lines = append(out, fmt.Sprintf("[lines %d to %d of %s.html]", at+1, at+most, whole)), lines[most:]
+	}
+	return strings.Join(out, "\n")
+}
+
 func TestMailsAreThoseOfTheGoldenFiles(t *testing.T) {
+	ts := builtInTemplates(t)
 	eachMail(t, func(t *testing.T, kind outbox.Kind, lang string, c outbox.Content) {
 		golden(t, lang+"/"+string(kind)+".txt", "Subject: "+c.Subject+"\n\n"+c.Text)
-		golden(t, lang+"/"+string(kind)+".html", c.HTML)
+		html := c.HTML
+		if kind != whole {
+			html = beside(renderMail(t, ts, outbox.Mail, whole, lang, mailData()).HTML, html)
+		}
+		golden(t, lang+"/"+string(kind)+".html", html)
 	})
 }
 
