@@ -51,7 +51,10 @@ func TestLoneProcessAsksTheDatabaseForNoToken(t *testing.T) {
 		if n := lookups(t, a); n != "0" {
 			t.Errorf("the database was asked %s times", n)
 		}
-		// Whoever's sessions changed is looked up once more, and then known again.
+		// Whoever's sessions changed is looked up once more, and then known again. It
+		// hears of its own change too, as anybody else does.
+		a.Clock.Move(time.Millisecond)
+		eventually(t, "it hears of the change", 10*time.Second, func() bool { return account.Heard(a.Service) })
 		wantStatus(t, a, "renewed", renewed, http.StatusOK)
 		wantStatus(t, a, "before it was renewed", fresh, http.StatusUnauthorized)
 		before := lookups(t, a)
