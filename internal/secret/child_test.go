@@ -55,6 +55,7 @@ func childPool(t testing.TB, cost secret.Argon2, workers, queue int, command fun
 		Cost: cost, Workers: workers, Queue: queue, Command: command, Log: slog.New(slog.NewTextHandler(l, nil)),
 	})
 	t.Cleanup(h.Close)
+	h.LosePatience(time.Minute) // beside other tests, whose priority is higher, it may not get a core for seconds
 	return h, l
 }
 
