@@ -12,7 +12,9 @@ import (
 
 // A budget of attempts is one row in the database. It survives a restart, cannot
 // be washed out by inventing names, and one statement takes an attempt from it,
-// so that attempts made in parallel all count before any of them is checked.
+// so that attempts made in parallel all count before any of them is checked. That
+// statement does not wait for the disk: a power cut may give back the attempts of
+// its last moments, but not those of which the trail tells that they failed.
 //
 // There are three kinds. A bucket leaks: it gives an attempt back with time. A
 // growing one counts failures in a row: after so many each further attempt has
@@ -146,7 +148,7 @@ func (s *Service) takeAll(ctx context.Context, now time.Time, a *attempt, budget
 	if err := s.knownEmpty(now, budgets...); err != nil {
 		return err
 	}
-	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+	err := s.db.TxRelaxed(ctx, func(tx *db.Tx) error {
 		a.closed, a.taken, a.clears = false, nil, budgets
 		for _, b := range budgets {
 			taken, err := b.take(ctx, tx, now, s.policy.AttemptsMaxWait)
@@ -176,7 +178,7 @@ func (s *Service) takeAsDevice(ctx context.Context, now time.Time, a *attempt, e
 	if err := s.knownEmpty(now, own); err != nil {
 		return false, err
 	}
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+	err = s.db.TxRelaxed(ctx, func(tx *db.Tx) error {
 		spent, a.taken = false, []budget{own}
 		taken, err := own.take(ctx, tx, now, s.policy.AttemptsMaxWait)
 		if err != nil {
@@ -292,7 +294,7 @@ func (s *Service) unused(ctx context.Context, budgets []budget, cause error) {
 	now := s.now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_ = s.db.Tx(ctx, func(tx *db.Tx) error { // a failure leaves the attempts spent, and time gives them back
+	_ = s.db.TxRelaxed(ctx, func(tx *db.Tx) error { // a failure leaves the attempts spent, and time gives them back
 		for _, b := range budgets {
 			if err := s.putBack(ctx, tx, now, b); err != nil {
 				return err
@@ -491,7 +493,7 @@ func (s *Service) takeOrRefuse(ctx context.Context, now time.Time, b budget) err
 	if err := s.knownEmpty(now, b); err != nil {
 		return err
 	}
-	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+	err := s.db.TxRelaxed(ctx, func(tx *db.Tx) error {
 		taken, err := b.take(ctx, tx, now, 0)
 		if err == nil && !taken {
 			err = b.refusal(ctx, tx, now)

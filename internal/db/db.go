@@ -111,10 +111,24 @@ func (d *DB) Ping(ctx context.Context) error {
 // sets anew on each run. Inside fn there is no hashing, network or sleep: on
 // SQLite all writers wait for one another.
 func (d *DB) Tx(ctx context.Context, fn func(*Tx) error) error {
+	return d.tx(ctx, false, fn)
+}
+
+// TxRelaxed is [DB.Tx] for what a power cut (of PostgreSQL's machine, or the end of
+// its server) may take back if it comes within the next moment: its commit does
+// not wait for the disk. Everybody sees it at once, it outlives this process, what
+// it leaves is never half of it, and any later commit of Tx makes it as durable as
+// itself (sqlite.org/pragma.html#pragma_synchronous; PostgreSQL manual,
+// "Asynchronous Commit").
+func (d *DB) TxRelaxed(ctx context.Context, fn func(*Tx) error) error {
+	return d.tx(ctx, true, fn)
+}
+
+func (d *DB) tx(ctx context.Context, relaxed bool, fn func(*Tx) error) error {
 	if d.writer != nil {
-		return d.writer.do(ctx, fn)
+		return d.writer.do(ctx, relaxed, fn)
 	}
-	return d.txPostgres(ctx, fn)
+	return d.txPostgres(ctx, relaxed, fn)
 }
 
 // Tx is a running transaction. It is of no use after fn has returned.

@@ -192,3 +192,44 @@ func TestUnsynchronisedCommitsAreFoundOut(t *testing.T) {
 		t.Errorf("%d of %d unsynchronised commits were found out", found, transactions)
 	}
 }
+
+// What is relaxed waits for no sync, and whatever is not waits for all that came
+// before it: also for what was relaxed.
+func TestRelaxedCommitsWaitForNoSyncAndNobodyElseGoesWithout(t *testing.T) {
+	t.Parallel()
+	for _, writers := range []int{1, 16} {
+		each := 240 / writers &^ 1
+		told, calls := traced(t, map[string]string{"WRITERS": fmt.Sprint(writers), "EACH": fmt.Sprint(each), "RELAXED": "second"})
+		if n := len(told["ack"]); n != writers*each/2 {
+			t.Fatalf("%d of %d transactions were acknowledged", n, writers*each/2)
+		}
+		n := walSyncs(calls)
+		t.Logf("%d transactions of %d writers, half of them relaxed, made %d syncs", writers*each, writers, n)
+		if most := writers * each / 2 * 11 / 10; n == 0 || n > most {
+			t.Errorf("%d syncs for %d transactions that were not relaxed", n, writers*each/2)
+		}
+		for _, wrong := range unsynced(calls, writers == 1) {
+			t.Error(wrong)
+		}
+	}
+}
+
+func TestRelaxedCommitsOutliveTheProcess(t *testing.T) {
+	t.Parallel()
+	const writers, each = 8, 50
+	url := fileURL(t)
+	d := open(t, url)
+	createThings(t, d)
+	trace := filepath.Join(t.TempDir(), "trace")
+	out := strace(t, url, map[string]string{"WRITERS": fmt.Sprint(writers), "EACH": fmt.Sprint(each), "RELAXED": "all"},
+		"-o", trace, "-e", "trace=fsync,fdatasync")
+	if n := len(told(t, out)["relaxed"]); n != writers*each {
+		t.Fatalf("%d of %d transactions were acknowledged", n, writers*each)
+	}
+	if n := walSyncs(calls(t, trace)); n > 1 { // the log is new
+		t.Errorf("%d transactions, all of them relaxed, made %d syncs", writers*each, n)
+	}
+	if n := count(t, d); n != writers*each {
+		t.Errorf("%d of %d are left", n, writers*each)
+	}
+}

@@ -61,9 +61,9 @@ const maxRetries = 8
 
 // txPostgres runs under READ COMMITTED: rules do not lean on what a SELECT saw,
 // they check and use in one statement.
-func (d *DB) txPostgres(ctx context.Context, fn func(*Tx) error) error {
+func (d *DB) txPostgres(ctx context.Context, relaxed bool, fn func(*Tx) error) error {
 	for try := 0; ; try++ {
-		err := d.tryPostgres(ctx, fn)
+		err := d.tryPostgres(ctx, relaxed, fn)
 		if try < maxRetries && lostRace(err) {
 			continue
 		}
@@ -71,12 +71,17 @@ func (d *DB) txPostgres(ctx context.Context, fn func(*Tx) error) error {
 	}
 }
 
-func (d *DB) tryPostgres(ctx context.Context, fn func(*Tx) error) error {
+func (d *DB) tryPostgres(ctx context.Context, relaxed bool, fn func(*Tx) error) error {
 	tx, err := d.pool.BeginTx(ctx, nil)
 	if err != nil {
 		return classify(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	if relaxed {
+		if _, err := tx.ExecContext(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
+			return classify(err)
+		}
+	}
 	if err := (&Tx{exec: pgTx{tx}, engine: Postgres}).run(fn); err != nil {
 		return err
 	}

@@ -257,3 +257,24 @@ func TestServerThatIsNotThereIsSaidInTimeAndWithoutThePassword(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlyRelaxedCommitsDoNotWaitForTheServersDisk(t *testing.T) {
+	t.Parallel()
+	d := openWith(t, db.Options{URL: pgtest.URL(t), MaxConns: 1}) // the same connection each time
+	const show = `SELECT current_setting('synchronous_commit')`
+	usual := column[string](t, d, show)[0]
+	for range 2 {
+		err := d.TxRelaxed(t.Context(), func(tx *db.Tx) error {
+			if got := column[string](t, tx, show); got[0] != "off" {
+				t.Errorf("relaxed, and synchronous_commit is %s", got[0])
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if got := column[string](t, d, show); got[0] != usual || usual == "off" {
+			t.Errorf("afterwards synchronous_commit is %s, before it was %s", got[0], usual)
+		}
+	}
+}

@@ -15,11 +15,13 @@ const maxBatch = 256
 // writer owns the one connection of SQLite that writes. Transactions queue up
 // for it; those that wait while a commit is being synchronised to the disk run
 // together, each but the first inside a savepoint of its own, and share the next
-// commit and its one sync. None is told of success before that sync.
+// commit and its one sync. None is told of success before that sync, save where
+// all of them are relaxed: then there is none.
 type writer struct {
 	pool *sql.DB
 	conn *connStmts
 	jobs chan *job
+	held *job // taken from jobs, and not of the batch that ran then
 	done chan struct{}
 
 	closing sync.RWMutex // held for reading while a job is handed over
@@ -30,11 +32,12 @@ type writer struct {
 // while the writer's waits: so a panic, or the end of that goroutine, is the
 // caller's own, stack and all.
 type job struct {
-	ctx  context.Context
-	turn chan *Tx      // gives the transaction to the caller
-	ran  chan struct{} // closed when fn has ended
-	done chan struct{} // closed when err holds the outcome
-	err  error
+	ctx     context.Context
+	relaxed bool          // its commit need not wait for the disk
+	turn    chan *Tx      // gives the transaction to the caller
+	ran     chan struct{} // closed when fn has ended
+	done    chan struct{} // closed when err holds the outcome
+	err     error
 }
 
 func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
@@ -50,8 +53,8 @@ func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
 // do waits for the writer, runs fn, and waits for its commit. Once begun, a
 // transaction runs to its end whatever becomes of ctx, so that its outcome is
 // always known.
-func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{ctx: ctx, turn: make(chan *Tx), ran: make(chan struct{}), done: make(chan struct{})}
+func (w *writer) do(ctx context.Context, relaxed bool, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, relaxed: relaxed, turn: make(chan *Tx), ran: make(chan struct{}), done: make(chan struct{})}
 	if err := w.hand(ctx, j); err != nil {
 		return err
 	}
@@ -111,7 +114,7 @@ func (w *writer) close() error {
 func (w *writer) run() {
 	defer close(w.done)
 	defer w.disconnect()
-	for first := range w.jobs {
+	for first := w.next(); first != nil; first = w.next() {
 		batch := w.runBatch(first)
 		for _, j := range batch {
 			close(j.done)
@@ -119,11 +122,21 @@ func (w *writer) run() {
 	}
 }
 
-// runBatch runs first, and whoever else is waiting by then, in one transaction.
+// next gives the first job of the next batch, nil when the writer is closed.
+func (w *writer) next() *job {
+	if j := w.held; j != nil {
+		w.held = nil
+		return j
+	}
+	return <-w.jobs
+}
+
+// runBatch runs first, and whoever else is waiting by then, in one transaction. It
+// is relaxed when first is; whoever is not begins the next.
 func (w *writer) runBatch(first *job) []*job {
 	ctx := context.Background()
 	batch := []*job{first}
-	if err := w.begin(ctx); err != nil {
+	if err := w.begin(ctx, first.relaxed); err != nil {
 		w.fail(batch, err)
 		return batch
 	}
@@ -138,6 +151,10 @@ func (w *writer) runBatch(first *job) []*job {
 	for len(batch) < maxBatch {
 		j := w.waiting()
 		if j == nil {
+			break
+		}
+		if first.relaxed && !j.relaxed {
+			w.held = j
 			break
 		}
 		batch = append(batch, j)
@@ -161,11 +178,14 @@ func (w *writer) waiting() *job {
 	}
 }
 
-func (w *writer) begin(ctx context.Context) error {
+func (w *writer) begin(ctx context.Context, relaxed bool) error {
 	if w.conn == nil {
 		if err := w.connect(ctx); err != nil {
 			return err
 		}
+	}
+	if err := w.conn.relax(ctx, relaxed); err != nil {
+		return classify(err)
 	}
 	_, err := w.conn.exec(ctx, "BEGIN IMMEDIATE", nil)
 	return classify(err)
@@ -237,8 +257,26 @@ func (w *writer) disconnect() {
 // connStmts keeps the prepared statements of one connection. Only the writer's
 // goroutine uses it, or the one whose turn it is.
 type connStmts struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	relaxed bool // commits are not synchronised
+}
+
+// relax says whether commits wait for the disk from here on. SQLite takes the word
+// when it compiles the statement, so that there is nothing to keep prepared.
+func (c *connStmts) relax(ctx context.Context, relaxed bool) error {
+	if c.relaxed == relaxed {
+		return nil
+	}
+	pragma := "PRAGMA synchronous = FULL"
+	if relaxed {
+		pragma = "PRAGMA synchronous = NORMAL"
+	}
+	_, err := c.conn.ExecContext(ctx, pragma)
+	if err == nil {
+		c.relaxed = relaxed
+	}
+	return err
 }
 
 func (c *connStmts) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
