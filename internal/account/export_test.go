@@ -23,6 +23,23 @@ func Away(s *Service) bool { return s.live.silent.Load() == db.Micros(s.now()) }
 // clock.
 func Heard(s *Service) bool { return s.live.heard.Load() == db.Micros(s.now()) }
 
+// MeetWithin is the longest wait of a new node before it issues anything.
+const MeetWithin = meetWithin
+
+// Meets tells whether the service waits for other nodes to hear of it.
+func Meets(s *Service) bool {
+	m := s.node.meeting.Load()
+	if m == nil {
+		return false
+	}
+	select {
+	case <-m.over:
+		return false
+	default:
+		return true
+	}
+}
+
 // Table is the table of sessions, with numbers for tokens and users.
 type Table struct{ t liveTable }
 

@@ -179,6 +179,9 @@ func (s *Service) hold(ctx context.Context, wait time.Duration) {
 // advance decides what comes after a proof: the only place that does, whatever
 // the way in: a session, or a challenge where a second factor is outstanding.
 func (s *Service) advance(ctx context.Context, caller Caller, p proof, remember bool) (t Token, err error) {
+	if err := s.metOthers(ctx); err != nil {
+		return Token{}, err
+	}
 	now := s.now()
 	i, generation := issued{}, s.live.now()
 	var held *Error

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"propusk/internal/db"
@@ -13,14 +14,17 @@ import (
 // so that everyone knows whether he is alone on the database: then what he does
 // not know of does not exist, and what he knows stays true while the database is
 // away. Who comes says so in the log of session changes, and issues nothing
-// before all others have heard of him.
+// before all others have heard of him. Everything else he does at once: after a
+// crash, what is left of his former self seems to be another node, and one that
+// does not answer.
 //
 // Clocks are not compared: a node lives as long as the others see it count.
 const (
 	beatEvery = 10 * time.Second
 	// deadAfter is how many looks without a beat make a node a dead one.
 	deadAfter = 3
-	// meetWithin is how long a new node waits to be heard of. Whoever has heard
+	// meetWithin is how long a new node waits to be heard of before it issues
+	// anything. Whoever has heard
 	// nothing for staleAfter asks the database; who is away from it goes on by
 	// himself, as he is told to.
 	meetWithin = staleAfter + pollEvery
@@ -35,9 +39,16 @@ const (
 
 // node is this process among the others.
 type node struct {
-	id     string
-	joined bool             // it takes part at all: the command line does not
-	others map[string]other // by id
+	id      string
+	joined  bool             // it takes part at all: the command line does not
+	others  map[string]other // by id
+	meeting atomic.Pointer[meeting]
+}
+
+// meeting is the wait of a new node until the others know of it.
+type meeting struct {
+	cancel context.CancelFunc
+	over   chan struct{}
 }
 
 type other struct {
@@ -45,11 +56,13 @@ type other struct {
 	silent int // looks without a beat
 }
 
-// Join makes this process known to the others on the database, and gives when
-// they know. Call it before serving, once; [Service.Run] does the rest.
+// Join makes this process known to the others on the database. Call it before
+// serving, once; [Service.Run] does the rest. Where there are others, what issues
+// sessions waits until they know.
 func (s *Service) Join(ctx context.Context) error {
-	s.node = node{id: secret.NewID(), joined: true, others: map[string]other{}}
+	s.node.id, s.node.joined, s.node.others = secret.NewID(), true, map[string]other{}
 	s.live.setAlone(false)
+	asked := s.now()
 	epoch, err := s.enter(ctx)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
@@ -59,24 +72,49 @@ func (s *Service) Join(ctx context.Context) error {
 	if err := s.readKeys(ctx); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, meetWithin)
-	defer cancel()
-	for {
-		alone, known, err := s.knownTo(ctx, epoch)
-		switch {
-		case ctx.Err() != nil: // those who have not answered by now are dead, or do not trust themselves
-			return nil
-		case err != nil:
-			return fmt.Errorf("join: %w", err)
-		case known:
-			s.live.setAlone(alone)
-			s.live.heard.Store(db.Micros(s.now()))
-			return nil
+	alone, known, err := s.knownTo(ctx, epoch)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	s.live.setAlone(alone)
+	s.live.heard.Store(db.Micros(asked))
+	if !known {
+		s.beginMeeting(ctx, epoch)
+	}
+	return nil
+}
+
+// beginMeeting keeps sessions from being issued until all others have heard of the
+// epoch, or have had the time to: those who have not by then are dead, or do not
+// trust themselves.
+func (s *Service) beginMeeting(ctx context.Context, epoch int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), meetWithin)
+	m := &meeting{cancel, make(chan struct{})}
+	s.node.meeting.Store(m)
+	go func() {
+		defer cancel()
+		defer close(m.over)
+		for known := false; !known && ctx.Err() == nil; {
+			select {
+			case <-ctx.Done():
+			case <-time.After(meetEvery):
+				_, known, _ = s.knownTo(ctx, epoch) // whoever cannot ask waits all the time
+			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(meetEvery):
-		}
+	}()
+}
+
+// metOthers waits until sessions may be issued. Not inside a transaction.
+func (s *Service) metOthers(ctx context.Context) error {
+	m := s.node.meeting.Load()
+	if m == nil {
+		return nil
+	}
+	select {
+	case <-m.over:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for other nodes: %w: %w", db.ErrUnavailable, ctx.Err())
 	}
 }
 
@@ -125,10 +163,13 @@ func (s *Service) meet(ctx context.Context, epoch int64) error {
 	return err
 }
 
-// reenter is for a node that was taken for dead.
+// reenter is for a node that was taken for dead: to the others it is a new one.
 func (s *Service) reenter(ctx context.Context) error {
 	s.live.setAlone(false)
-	_, err := s.enter(ctx)
+	epoch, err := s.enter(ctx)
+	if err == nil {
+		s.beginMeeting(ctx, epoch)
+	}
 	return err
 }
 
@@ -190,6 +231,10 @@ func (s *Service) bury(ctx context.Context) error {
 func (s *Service) leave(ctx context.Context) error {
 	if !s.node.joined {
 		return nil
+	}
+	if m := s.node.meeting.Load(); m != nil { // nobody waits for it any more
+		m.cancel()
+		<-m.over
 	}
 	now := s.now()
 	return s.db.Tx(ctx, func(tx *db.Tx) error {

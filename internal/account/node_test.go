@@ -3,6 +3,7 @@ package account_test
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,10 +113,51 @@ func TestDeadNodeIsGivenUp(t *testing.T) {
 		must(t, account.Beat(t.Context(), a.Service))
 		complete(t, a)
 		wantStatus(t, a, "of the dead node", token, http.StatusOK)
-		// And if it was not dead, it is heard of again.
+		// And if it was not dead, it is heard of again before it issues anything.
 		must(t, account.Beat(t.Context(), silent.Service))
-		eventually(t, "it is back", 10*time.Second, func() bool { return !account.Complete(a.Service) })
 		wantStatus(t, a, "of the node that is back", another(t, silent, p), http.StatusOK)
+		if account.Complete(a.Service) {
+			t.Error("a node that is back is not heard of")
+		}
+	})
+}
+
+// Who does not answer keeps a new node from nothing but issuing, and not for long:
+// after a crash, it is what is left of that node's former self.
+func TestNewNodeServesBeforeOthersHaveHeardOfIt(t *testing.T) {
+	t.Parallel()
+	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
+		p, q := a.NewPerson(t), a.NewPerson(t)
+		anotherNode(t, a, apptest.Options{Idle: true})
+		begun := time.Now()
+		b := anotherNode(t, a, apptest.Options{})
+		meets := account.Meets(b.Service)
+		if took := time.Since(begun); !meets && took < account.MeetWithin {
+			t.Errorf("after %s it takes itself for known to one that has not answered", took)
+		}
+		wantStatus(t, b, "issued elsewhere", p.Token, http.StatusOK)
+		b.As(p.Token).Do(t, "GET", "/"+p.ID, nil).Want(t, http.StatusOK)
+		var wg sync.WaitGroup
+		for what, issue := range map[string]func() *apptest.Answer{
+			"login": func() *apptest.Answer {
+				return b.Do(t, "POST", "/auth/login", loginBody(p.Username, p.Password))
+			},
+			"proof of identity": func() *apptest.Answer {
+				return b.As(p.Token).Do(t, "POST", "/auth/reauthenticate", map[string]any{"password": p.Password})
+			},
+			"change of a password": func() *apptest.Answer {
+				return b.As(q.Token).Do(t, "POST", "/auth/password", map[string]any{"current_password": q.Password, "new_password": q.Password + "-2"})
+			},
+		} {
+			wg.Go(func() {
+				token := issue().Want(t, http.StatusOK).Text("token")
+				if took := time.Since(begun); took < account.MeetWithin {
+					t.Errorf("%s: a token after %s, before the others can have heard", what, took)
+				}
+				wantStatus(t, a, what, token, http.StatusOK)
+			})
+		}
+		wg.Wait()
 	})
 }
 

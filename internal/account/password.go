@@ -263,6 +263,9 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, in Password
 	if err != nil {
 		return Token{}, err
 	}
+	if err := s.metOthers(ctx); err != nil {
+		return Token{}, err
+	}
 	now := s.now()
 	i, generation := issued{}, s.live.now()
 	err = s.revoke(u.ID, func() error {

@@ -54,7 +54,7 @@ type issued struct {
 }
 
 // issue makes a session: the one place that does, whatever the way in. u is the
-// user as of this transaction.
+// user as of this transaction; before it, [Service.metOthers].
 func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, u userRow, by Methods, remember bool) (issued, error) {
 	lifetime := s.policy.TokenLifetime
 	if remember {
@@ -86,6 +86,7 @@ func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Ca
 
 // renewToken gives a session a new token after a new proof of identity. The old
 // one ends with it: whoever planted or stole it is left behind (ASVS 7.2.4).
+// Before the transaction, [Service.metOthers].
 func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, role string, by Methods) (issued, error) {
 	i := issued{token: Token{Token: secret.NewSessionToken(), UserID: caller.UserID}, id: caller.SessionID}
 	us := db.Micros(now)
@@ -403,6 +404,9 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, in ProofAga
 	now := s.now()
 	p, err := s.proveAgain(ctx, now, caller, in)
 	if err != nil {
+		return Token{}, err
+	}
+	if err := s.metOthers(ctx); err != nil {
 		return Token{}, err
 	}
 	i, generation := issued{}, s.live.now()
