@@ -131,7 +131,7 @@ func (s *Service) enterAttempts(ctx context.Context) (leave func(), err error) {
 
 // RefusalPace is how long somebody waits to be told that there are too many: it
 // slows down whoever asks again at once.
-const RefusalPace = 15 * time.Millisecond
+const RefusalPace = 30 * time.Millisecond
 
 func (s *Service) clock() time.Duration {
 	if s.elapsed == nil {

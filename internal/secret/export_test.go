@@ -17,9 +17,23 @@ func NewQueue(places int) *Queue { return &Queue{newQueue(places)} }
 
 func (q *Queue) Len() int               { return q.q.len() }
 func (q *Queue) Refusal(who Who) string { return q.q.refusal(who) }
-func (q *Queue) Before(who Who) int     { return q.q.before(who) }
-func (q *Queue) Pop() *Ticket           { return q.q.pop() }
+func (q *Queue) Pop() *Ticket           { return q.PopAt(time.Time{}) }
 func (q *Queue) Remove(t *Ticket)       { q.q.remove(t) }
+
+// Before is how many may be called before one more of who.
+func (q *Queue) Before(who Who) int {
+	n, _ := q.q.before(who)
+	return n
+}
+
+// Wait is how long that may take.
+func (q *Queue) Wait(who Who) time.Duration {
+	_, wait := q.q.before(who)
+	return wait
+}
+
+// PopAt is Pop at an instant.
+func (q *Queue) PopAt(now time.Time) *Ticket { return q.q.pop(now) }
 
 // Push adds a ticket without asking whether there is a place.
 func (q *Queue) Push(who Who) *Ticket {

@@ -360,7 +360,7 @@ func (h *Hasher) leave() {
 
 func (h *Hasher) next() {
 	for {
-		t := h.queue.pop()
+		t := h.queue.pop(clock())
 		if t == nil {
 			h.idle++
 			return
@@ -379,8 +379,12 @@ func (h *Hasher) refusal(who Who, limit time.Duration) error {
 	if why := h.queue.refusal(who); why != "" {
 		return h.busy(why)
 	}
-	if limit > 0 && h.soonest(h.queue.before(who)) > limit {
-		return h.busy(refusedWait)
+	if limit > 0 {
+		before, wait := h.queue.before(who)
+		// What was lately so will not be just so: a quarter is for that.
+		if max(h.soonest(before), wait+wait/4) > limit {
+			return h.busy(refusedWait)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package secret
 
-import "container/list"
+import (
+	"container/list"
+	"time"
+)
 
 // Who is the caller for whom a password is hashed, as far as fairness needs it.
 // The zero Who is an operator, who is never refused for fairness.
@@ -92,6 +95,7 @@ type group struct {
 	members map[string]*group // those with tickets; none in an account
 	turns   list.List         // of the members, or an account's tickets; the next in front
 	at      *list.Element     // in the parent's turns
+	turn    average           // from one call of a ticket below to the next
 }
 
 // ticket is one that waits.
@@ -159,9 +163,16 @@ func (q *queue) hold(who Who, n int) {
 	}
 }
 
+// enoughTurns is how many turns of a group say how often it has one.
+const enoughTurns = 4
+
 // before is how many, of those that wait now, may be called before one that who
-// would add: never fewer than will be, unless somebody comes after it.
-func (q *queue) before(who Who) int {
+// would add: never fewer than will be, unless somebody comes after it. Those of
+// other networks who come after it do not stand in the queue yet, and still go
+// before what one network has piled up; and a worker may not get a core. So wait is
+// how long it takes by the turns that the groups around it had lately; 0 where
+// they have had none.
+func (q *queue) before(who Who) (n int, wait time.Duration) {
 	lane := who.lane()
 	var way [4]*group // from the lane down; nil where nothing waits
 	way[0] = &q.lanes[lane]
@@ -171,7 +182,6 @@ func (q *queue) before(who Who) int {
 		}
 		way[i+1] = way[i].members[name]
 	}
-	n := 0
 	if account := way[3]; account != nil {
 		n = account.size
 	}
@@ -186,11 +196,14 @@ func (q *queue) before(who Who) int {
 		}
 		// Before each of its n+1 turns, every other member has one at most.
 		n = min(n+(n+1)*others, g.size)
+		if g.turn.n >= enoughTurns {
+			wait = max(wait, time.Duration(n+1)*g.turn.of)
+		}
 	}
 	if lane == knownLane {
-		return n + min((n+q.turns)/knownTurns, q.lanes[unknownLane].size)
+		return n + min((n+q.turns)/knownTurns, q.lanes[unknownLane].size), wait
 	}
-	return n + min((n+1)*knownTurns-q.turns, q.lanes[knownLane].size)
+	return n + min((n+1)*knownTurns-q.turns, q.lanes[knownLane].size), wait
 }
 
 // push adds a ticket, whether there is a place for it or not.
@@ -218,7 +231,7 @@ func (q *queue) push(t *ticket) {
 }
 
 // pop takes the next ticket out; nil when nobody waits.
-func (q *queue) pop() *ticket {
+func (q *queue) pop(now time.Time) *ticket {
 	known, unknown := &q.lanes[knownLane], &q.lanes[unknownLane]
 	g := known
 	switch {
@@ -234,6 +247,7 @@ func (q *queue) pop() *ticket {
 		return nil
 	}
 	for {
+		g.turned(now)
 		front := g.turns.Front()
 		if t, ok := front.Value.(*ticket); ok {
 			q.remove(t)
@@ -242,6 +256,15 @@ func (q *queue) pop() *ticket {
 		g.turns.MoveToBack(front)
 		g, _ = front.Value.(*group) // there is nothing else
 	}
+}
+
+// turned notes a turn of a group. What is known of its turns is forgotten when
+// nothing of it waits, so that between two turns it has waited for the second.
+func (g *group) turned(now time.Time) {
+	if last := g.turn.last; !last.IsZero() {
+		g.turn.add(now.Sub(last), now)
+	}
+	g.turn.last = now
 }
 
 // remove takes out a ticket that is in the queue.
@@ -254,7 +277,10 @@ func (q *queue) remove(t *ticket) {
 	}
 	t.group.turns.Remove(t.at)
 	for g := t.group; g != nil; g = g.parent {
-		if g.size--; g.size == 0 && g.parent != nil {
+		if g.size--; g.size > 0 {
+			continue
+		}
+		if g.turn = (average{}); g.parent != nil {
 			g.parent.turns.Remove(g.at)
 			delete(g.parent.members, g.name)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"propusk/internal/secret"
 )
@@ -265,5 +266,44 @@ func BenchmarkQueue(b *testing.B) {
 				q.Pop()
 			}
 		})
+	}
+}
+
+// S-58: others who come later go before what one network has piled up. How long that
+// takes shows in the turns that it had, and not in how many wait.
+func TestWaitIsThatOfTheTurnsWhichANetworkHad(t *testing.T) {
+	q, now := secret.NewQueue(256), time.Unix(0, 0)
+	flooder := func(i int) secret.Who { return from(0, i, i) }
+	for i := range 50 {
+		q.Push(flooder(i))
+	}
+	if wait := q.Wait(flooder(50)); wait != 0 {
+		t.Errorf("without a turn it has a wait of %s", wait)
+	}
+	quiet := 0
+	for range 100 { // a hash takes 10 ms, and somebody else comes for two of three
+		for range 2 {
+			quiet++
+			q.Push(from(quiet, 0, quiet))
+		}
+		for range 3 {
+			now = now.Add(10 * time.Millisecond)
+			if q.PopAt(now).Who().Wide == flooder(0).Wide {
+				q.Push(flooder(50))
+			}
+		}
+	}
+	if got, want := q.Wait(flooder(50)), 51*30*time.Millisecond; got < want*3/4 || got > want*5/4 {
+		t.Errorf("the wait behind 50 who have each third turn is %s, want %s", got, want)
+	}
+	newcomer := from(quiet+1, 0, 1)
+	if got, want := q.Wait(newcomer), time.Duration(q.Before(newcomer)+1)*10*time.Millisecond; got != want || got > 50*time.Millisecond {
+		t.Errorf("a network with nothing in the queue has a wait of %s, want %s", got, want)
+	}
+	for q.Pop() != nil {
+		now = now.Add(time.Hour)
+	}
+	if wait := q.Wait(flooder(0)); wait != 0 {
+		t.Errorf("a flood that is over leaves a wait of %s", wait)
 	}
 }

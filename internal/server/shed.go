@@ -51,47 +51,67 @@ func (f *front) shed(w http.ResponseWriter, r *http.Request, begun time.Time) bo
 // are logged.
 type refusals struct {
 	mu      sync.Mutex
-	batches map[int64]chan struct{} // by when they leave, in batchEvery since the start
+	batches map[int64]*batch // by when they leave, in batchEvery since the start
+	filling int64            // the last one of these
 
 	second int64
 	logged int
 	silent int64
 }
 
-// batchEvery is how often refusals leave. One after the other they would cost a
-// wake-up each, of a thread here and of one at the other end, which is more than
-// all the rest of a refusal.
-const batchEvery = 10 * time.Millisecond
+// batch is some refusals that leave together.
+type batch struct {
+	leave chan struct{} // closed when they do
+	size  int
+}
 
-// pause waits for [account.RefusalPace] and on to the next batch.
+const (
+	// batchEvery is how often refusals leave. One after the other they would cost a
+	// wake-up each, of a thread here and of one at the other end, which is more
+	// than all the rest of a refusal.
+	batchEvery = 5 * time.Millisecond
+	// batchSize is how many leave together, 2,000 a second: what is refused beyond
+	// that waits for a later batch. Whoever asks again as soon as he is refused
+	// would otherwise have the processor that checks and logins need.
+	batchSize = 10
+	// longestPause is in batches: whoever would wait longer leaves with the last.
+	longestPause = int64(time.Second / batchEvery)
+)
+
+// pause waits for [account.RefusalPace] and on to the next batch that has room.
 func (p *refusals) pause(r *http.Request) {
 	select {
-	case <-p.batch():
+	case <-p.join(time.Since(started)):
 	case <-r.Context().Done():
 	}
 }
 
-func (p *refusals) batch() <-chan struct{} {
-	now := time.Since(started)
-	at := int64((now+account.RefusalPace)/batchEvery) + 1
+// join takes part in a batch, and gives the channel that is closed when it leaves.
+func (p *refusals) join(now time.Duration) <-chan struct{} {
+	first := int64((now+account.RefusalPace)/batchEvery) + 1
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	at := max(first, p.filling)
+	if b := p.batches[at]; b != nil && b.size >= batchSize {
+		at = min(at+1, first+longestPause)
+	}
+	p.filling = at
 	b := p.batches[at]
-	if b != nil {
-		return b
+	if b == nil {
+		b = &batch{leave: make(chan struct{})}
+		if p.batches == nil {
+			p.batches = map[int64]*batch{}
+		}
+		p.batches[at] = b
+		time.AfterFunc(time.Duration(at)*batchEvery-now, func() {
+			close(b.leave)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			delete(p.batches, at)
+		})
 	}
-	if p.batches == nil {
-		p.batches = map[int64]chan struct{}{}
-	}
-	b = make(chan struct{})
-	p.batches[at] = b
-	time.AfterFunc(time.Duration(at)*batchEvery-now, func() {
-		close(b)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.batches, at)
-	})
-	return b
+	b.size++
+	return b.leave
 }
 
 var started = time.Now() //nolint:gochecknoglobals // what batches are counted from
