@@ -24,9 +24,8 @@ const (
 	// deadAfter is how many looks without a beat make a node a dead one.
 	deadAfter = 3
 	// meetWithin is how long a new node waits to be heard of before it issues
-	// anything. Whoever has heard
-	// nothing for staleAfter asks the database; who is away from it goes on by
-	// himself, as he is told to.
+	// anything. Whoever has heard nothing for staleAfter asks the database; who is
+	// away from it goes on by himself, as he is told to.
 	meetWithin = staleAfter + pollEvery
 	meetEvery  = 20 * time.Millisecond
 )

@@ -47,8 +47,8 @@ func (f *front) shed(w http.ResponseWriter, r *http.Request, begun time.Time) bo
 	return true
 }
 
-// refusals is what a flood makes of them: they leave together, and few of them
-// are logged.
+// refusals is what a flood makes of them: so many a second leave, some together,
+// and few of them are logged.
 type refusals struct {
 	mu      sync.Mutex
 	batches map[int64]*batch // by when they leave, in batchEvery since the start
