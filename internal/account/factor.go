@@ -102,7 +102,7 @@ func (s *Service) changeFactors(ctx context.Context, caller Caller, now time.Tim
 	if caller.Kind != User {
 		return refuse(Unauthenticated, CodeTokenRequired)
 	}
-	return s.revoke(caller.UserID, func() error {
+	return s.revoke(ctx, caller.UserID, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			u, err := s.lockSelf(ctx, tx, caller)
 			if err != nil {
@@ -240,7 +240,7 @@ func (s *Service) RemoveFactors(ctx context.Context, caller Caller, userID strin
 		return err
 	}
 	now := s.now()
-	return s.revoke(userID, func() error {
+	return s.revoke(ctx, userID, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			if err := s.freshCaller(ctx, tx, caller, now); err != nil {
 				return err

@@ -13,8 +13,8 @@ import (
 // A node is a process that issues sessions. Each has a row in the table nodes,
 // so that everyone knows whether he is alone on the database: then what he does
 // not know of does not exist, and what he knows stays true while the database is
-// away. Who comes says so in the log of session changes, and issues nothing
-// before all others have heard of him. Everything else he does at once: after a
+// away. Who comes says so in the log of session changes, and issues and ends no
+// session before all others have heard of him. Everything else he does at once: after a
 // crash, what is left of his former self seems to be another node, and one that
 // does not answer.
 //
@@ -23,8 +23,8 @@ const (
 	beatEvery = 10 * time.Second
 	// deadAfter is how many looks without a beat make a node a dead one.
 	deadAfter = 3
-	// meetWithin is how long a new node waits to be heard of before it issues
-	// anything. Whoever has heard nothing for staleAfter asks the database; who is
+	// meetWithin is how long a new node waits to be heard of before it issues or
+	// ends a session. Whoever has heard nothing for staleAfter asks the database; who is
 	// away from it goes on by himself, as he is told to.
 	meetWithin = staleAfter + pollEvery
 	meetEvery  = 20 * time.Millisecond
@@ -57,7 +57,7 @@ type other struct {
 
 // Join makes this process known to the others on the database. Call it before
 // serving, once; [Service.Run] does the rest. Where there are others, what issues
-// sessions waits until they know.
+// or ends sessions waits until they know.
 func (s *Service) Join(ctx context.Context) error {
 	s.node.id, s.node.joined, s.node.others = secret.NewID(), true, map[string]other{}
 	s.live.setAlone(false)
@@ -83,7 +83,7 @@ func (s *Service) Join(ctx context.Context) error {
 	return nil
 }
 
-// beginMeeting keeps sessions from being issued until all others have heard of the
+// beginMeeting keeps sessions from being issued or ended until all others have heard of the
 // epoch, or have had the time to: those who have not by then are dead, or do not
 // trust themselves.
 func (s *Service) beginMeeting(ctx context.Context, epoch int64) {
@@ -103,7 +103,7 @@ func (s *Service) beginMeeting(ctx context.Context, epoch int64) {
 	}()
 }
 
-// metOthers waits until sessions may be issued. Not inside a transaction.
+// metOthers waits until sessions may be issued or ended. Not inside a transaction.
 func (s *Service) metOthers(ctx context.Context) error {
 	m := s.node.meeting.Load()
 	if m == nil {

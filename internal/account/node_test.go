@@ -122,12 +122,13 @@ func TestDeadNodeIsGivenUp(t *testing.T) {
 	})
 }
 
-// Who does not answer keeps a new node from nothing but issuing, and not for long:
-// after a crash, it is what is left of that node's former self.
+// Who does not answer keeps a new node from nothing but issuing and ending
+// sessions, and not for long: after a crash, it is what is left of that node's
+// former self.
 func TestNewNodeServesBeforeOthersHaveHeardOfIt(t *testing.T) {
 	t.Parallel()
 	apptest.Each(t, apptest.Options{}, func(t *testing.T, a *apptest.App) {
-		p, q := a.NewPerson(t), a.NewPerson(t)
+		p, q, r := a.NewPerson(t), a.NewPerson(t), a.NewPerson(t)
 		anotherNode(t, a, apptest.Options{Idle: true})
 		begun := time.Now()
 		b := anotherNode(t, a, apptest.Options{})
@@ -157,6 +158,12 @@ func TestNewNodeServesBeforeOthersHaveHeardOfIt(t *testing.T) {
 				wantStatus(t, a, what, token, http.StatusOK)
 			})
 		}
+		wg.Go(func() {
+			b.As(r.Token).Do(t, "POST", "/auth/logout", nil).Want(t, http.StatusOK)
+			if took := time.Since(begun); took < account.MeetWithin {
+				t.Errorf("logged out after %s, before the others can have heard", took)
+			}
+		})
 		wg.Wait()
 	})
 }

@@ -111,7 +111,7 @@ func (s *Service) setForgotten(ctx context.Context, caller Caller, in Recovery) 
 	if err != nil {
 		return err
 	}
-	return s.revoke(u.ID, func() error {
+	return s.revoke(ctx, u.ID, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			u, used, err := c.use(ctx, tx, now)
 			if err != nil {

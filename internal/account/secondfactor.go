@@ -139,7 +139,7 @@ func (s *Service) finishLogin(ctx context.Context, caller Caller, in SecondFacto
 		return err
 	}
 	if l.Enrol { // which ends all other sessions
-		err = s.revoke(userID, finish)
+		err = s.revoke(ctx, userID, finish)
 	} else {
 		err = finish()
 	}

@@ -235,7 +235,7 @@ func (s *Service) RevokeToken(ctx context.Context, caller Caller, token secret.T
 		return err
 	}
 	now := s.now()
-	return s.revoke(se.UserID, func() error {
+	return s.revoke(ctx, se.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			n, err := tx.Exec(ctx, deleteByToken, owner.tokenHash[:], se.UserID)
 			if err != nil || n == 0 {

@@ -86,7 +86,7 @@ func (s *Service) issue(ctx context.Context, tx *db.Tx, now time.Time, caller Ca
 
 // renewToken gives a session a new token after a new proof of identity. The old
 // one ends with it: whoever planted or stole it is left behind (ASVS 7.2.4).
-// Before the transaction, [Service.metOthers].
+// Only inside [Service.revoke].
 func (s *Service) renewToken(ctx context.Context, tx *db.Tx, now time.Time, caller Caller, role string, by Methods) (issued, error) {
 	i := issued{token: Token{Token: secret.NewSessionToken(), UserID: caller.UserID}, id: caller.SessionID}
 	us := db.Micros(now)
@@ -206,7 +206,7 @@ func (s *Service) endOwn(ctx context.Context, caller Caller, action Action, sess
 		return refuse(NotFound, CodeSessionNotFound)
 	}
 	now := s.now()
-	return s.revoke(caller.UserID, func() error {
+	return s.revoke(ctx, caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			if err := s.authorize(ctx, tx, now, caller, action, caller.UserID, map[string]string{"session_id": sessionID}); err != nil {
 				return err
@@ -232,7 +232,7 @@ func (s *Service) EndOtherSessions(ctx context.Context, caller Caller) (ended in
 		return 0, refuse(Unauthenticated, CodeTokenRequired)
 	}
 	now := s.now()
-	err = s.revoke(caller.UserID, func() error {
+	err = s.revoke(ctx, caller.UserID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			if _, err := tx.Exec(ctx, endTrust, caller.UserID, db.Micros(now)); err != nil {
 				return err
@@ -261,7 +261,7 @@ func (s *Service) RevokeSessions(ctx context.Context, caller Caller, userID, ses
 		return 0, err
 	}
 	now := s.now()
-	err = s.revoke(userID, func() error {
+	err = s.revoke(ctx, userID, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			if sessionID == "" {
 				ended, err = s.endAllSessions(ctx, tx, now, caller, userID)
@@ -318,8 +318,13 @@ func announce(ctx context.Context, tx *db.Tx, now time.Time, subject string) (ep
 // revoke runs a change that ends sessions of a user, and lets the table in
 // memory forget them before it returns: also after a fault, for a commit whose
 // answer was lost may have happened. After a refusal nothing has happened, and
-// many of them at once must not keep the table from being filled.
-func (s *Service) revoke(userID string, change func() error) error {
+// many of them at once must not keep the table from being filled. On a new node it
+// waits for [Service.metOthers]: who takes himself for alone lets gateways keep
+// answers.
+func (s *Service) revoke(ctx context.Context, userID string, change func() error) error {
+	if err := s.metOthers(ctx); err != nil {
+		return err
+	}
 	nothing := false
 	defer func() {
 		if !nothing {
@@ -406,11 +411,8 @@ func (s *Service) Reauthenticate(ctx context.Context, caller Caller, in ProofAga
 	if err != nil {
 		return Token{}, err
 	}
-	if err := s.metOthers(ctx); err != nil {
-		return Token{}, err
-	}
 	i, generation := issued{}, s.live.now()
-	err = s.revoke(caller.UserID, func() error {
+	err = s.revoke(ctx, caller.UserID, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			u, by, err := s.use(ctx, tx, now, p)
 			if err != nil {

@@ -29,7 +29,7 @@ func (s *Service) undoEmailChange(ctx context.Context, caller Caller, token secr
 	if err := c.find(ctx, now); err != nil {
 		return err
 	}
-	return s.revoke(c.holder, func() error {
+	return s.revoke(ctx, c.holder, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			u, used, err := c.use(ctx, tx, now)
 			if err != nil {

@@ -261,7 +261,7 @@ func (s *Service) writeChange(ctx context.Context, caller Caller, u userRow, p p
 		})
 	}
 	if w.Password.Set || next.Role != u.Role {
-		return s.revoke(u.ID, write)
+		return s.revoke(ctx, u.ID, write)
 	}
 	return write()
 }
@@ -358,7 +358,7 @@ func (s *Service) DeleteUser(ctx context.Context, caller Caller, id string, ifVe
 	if err := s.freshCaller(ctx, s.db, caller, now); err != nil {
 		return err
 	}
-	return s.revoke(id, func() error {
+	return s.revoke(ctx, id, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			if err := s.authorize(ctx, tx, now, caller, deleteUser, id, nil); err != nil {
 				return err
@@ -475,7 +475,7 @@ func (s *Service) administer(ctx context.Context, caller Caller, action Action, 
 		return err
 	}
 	now := s.now()
-	return s.revoke(id, func() error {
+	return s.revoke(ctx, id, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			n, err := tx.Exec(ctx, sql, append([]any{id, db.Micros(now)}, args...)...)
 			if err != nil {

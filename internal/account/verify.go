@@ -178,7 +178,7 @@ func (s *Service) verifyEmail(ctx context.Context, caller Caller, in Answer) (Ve
 		return Verified{}, err
 	}
 	out := Verified{UserID: c.holder}
-	err := s.revoke(c.holder, func() error {
+	err := s.revoke(ctx, c.holder, func() error {
 		return s.tx(ctx, func(tx *db.Tx) error {
 			u, used, err := c.use(ctx, tx, now)
 			if err != nil {
@@ -282,7 +282,7 @@ func (s *Service) verifyPhone(ctx context.Context, caller Caller, code secret.Te
 	if err := c.find(ctx, now); err != nil {
 		return err
 	}
-	return s.revoke(c.holder, func() error {
+	return s.revoke(ctx, c.holder, func() error {
 		return s.db.Tx(ctx, func(tx *db.Tx) error {
 			u, used, err := c.use(ctx, tx, now)
 			if err != nil {

@@ -256,7 +256,9 @@ func TestForwardIsCachedOnlyWhereARevocationIsEffectiveAtOnce(t *testing.T) {
 		if got := caching(); got != "max-age=1, must-revalidate" {
 			t.Errorf("alone: Cache-Control %q", got)
 		}
-		apptest.Start(t, apptest.Options{DatabaseURL: a.URL, Keys: a.Keys})
+		b := apptest.Start(t, apptest.Options{DatabaseURL: a.URL, Keys: a.Keys})
+		// From the first moment on in which it can have revoked anything.
+		b.As(a.NewPerson(t).Token).Do(t, "POST", "/auth/logout", nil).Want(t, 200)
 		if got := caching(); got != "no-store" {
 			t.Errorf("beside another node: Cache-Control %q", got)
 		}
