@@ -397,7 +397,12 @@ func TestRepeatedRegistrationsWithOneKeyMakeOneUser(t *testing.T) {
 		o := newcomer()
 		c := a.With("Idempotency-Key", "the-only-one")
 		answers := make([]*apptest.Answer, 50)
-		parallel(len(answers), func(i int) { answers[i] = c.Do(t, "POST", "/auth/register", o) })
+		parallel(len(answers), func(i int) {
+			answers[i] = c.Do(t, "POST", "/auth/register", o)
+			for answers[i].Status == 503 { // not decided: only so many of one address wait to be hashed
+				answers[i] = c.Do(t, "POST", "/auth/register", o)
+			}
+		})
 		answers = append(answers, c.Do(t, "POST", "/register", o)) // the other path is the same call
 		id, first := answers[0].Text("user_id"), 0
 		for _, answer := range answers {
