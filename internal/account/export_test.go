@@ -23,7 +23,7 @@ func Away(s *Service) bool { return s.live.silent.Load() == db.Micros(s.now()) }
 // clock.
 func Heard(s *Service) bool { return s.live.heard.Load() == db.Micros(s.now()) }
 
-// MeetWithin is the longest wait of a new node before it issues anything.
+// MeetWithin is the longest wait of a new node before it issues or ends a session.
 const MeetWithin = meetWithin
 
 // Meets tells whether the service waits for other nodes to hear of it.

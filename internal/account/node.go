@@ -14,9 +14,9 @@ import (
 // so that everyone knows whether he is alone on the database: then what he does
 // not know of does not exist, and what he knows stays true while the database is
 // away. Who comes says so in the log of session changes, and issues and ends no
-// session before all others have heard of him. Everything else he does at once: after a
-// crash, what is left of his former self seems to be another node, and one that
-// does not answer.
+// session before all others have heard of him. Everything else he does at once:
+// after a crash, what is left of his former self seems to be another node, and one
+// that does not answer.
 //
 // Clocks are not compared: a node lives as long as the others see it count.
 const (
@@ -24,8 +24,8 @@ const (
 	// deadAfter is how many looks without a beat make a node a dead one.
 	deadAfter = 3
 	// meetWithin is how long a new node waits to be heard of before it issues or
-	// ends a session. Whoever has heard nothing for staleAfter asks the database; who is
-	// away from it goes on by himself, as he is told to.
+	// ends a session. Whoever has heard nothing for staleAfter asks the database;
+	// who is away from it goes on by himself, as he is told to.
 	meetWithin = staleAfter + pollEvery
 	meetEvery  = 20 * time.Millisecond
 )
@@ -83,9 +83,9 @@ func (s *Service) Join(ctx context.Context) error {
 	return nil
 }
 
-// beginMeeting keeps sessions from being issued or ended until all others have heard of the
-// epoch, or have had the time to: those who have not by then are dead, or do not
-// trust themselves.
+// beginMeeting keeps sessions from being issued or ended until all others have
+// heard of the epoch, or have had the time to: those who have not by then are
+// dead, or do not trust themselves.
 func (s *Service) beginMeeting(ctx context.Context, epoch int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), meetWithin)
 	m := &meeting{cancel, make(chan struct{})}
