@@ -31,7 +31,9 @@ import (
 )
 
 // Options are what a test wants other than usual. The zero value is a service
-// with the program's defaults, save for a cheap password hash.
+// with the program's defaults, save for a cheap password hash and a queue for it in
+// which one account may have every place: on a busy machine fifty requests for one
+// meet there, and what is tested is what becomes of each.
 type Options struct {
 	Policy          func(*account.Policy) // changes the defaults
 	Argon2          secret.Argon2         // of new hashes; zero: the cheapest
@@ -193,7 +195,7 @@ func (a *App) build(t testing.TB, o Options) {
 	if cost == (secret.Argon2{}) {
 		cost = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
 	}
-	a.Hasher = secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: or(o.HashWorkers, 2), Queue: or(o.HashQueue, 256)})
+	a.Hasher = secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: or(o.HashWorkers, 2), Queue: or(o.HashQueue, 256), Account: or(o.HashQueue, 256)})
 	t.Cleanup(a.Hasher.Close)
 	level := slog.LevelInfo
 	if o.Debug {

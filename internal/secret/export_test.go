@@ -13,7 +13,7 @@ type Queue struct{ q queue }
 type Ticket = ticket
 
 // NewQueue makes one.
-func NewQueue(places int) *Queue { return &Queue{newQueue(places)} }
+func NewQueue(places int) *Queue { return &Queue{newQueue(places, usualPerAccount)} }
 
 func (q *Queue) Len() int               { return q.q.len() }
 func (q *Queue) Refusal(who Who) string { return q.q.refusal(who) }

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,6 +33,7 @@ type HasherOptions struct {
 	Cost    Argon2        // of new hashes
 	Workers int           // passwords hashed at one time
 	Queue   int           // places to wait
+	Account int           // of these, for one account's passwords from known devices, and as many from others; 0: 8
 	MaxWait time.Duration // the longest wait that is begun; 0: only the caller's deadline counts
 	// Command gives this program anew, to run as the child process that hashes;
 	// the arguments are put behind its own. Nil: this process hashes.
@@ -69,7 +71,7 @@ const ahead = 1
 // NewHasher makes a pool. Close it.
 func NewHasher(o HasherOptions) *Hasher {
 	h := &Hasher{
-		cost: o.Cost, workers: o.Workers, maxWait: o.MaxWait, idle: o.Workers, queue: newQueue(o.Queue),
+		cost: o.Cost, workers: o.Workers, maxWait: o.MaxWait, idle: o.Workers, queue: newQueue(o.Queue, cmp.Or(o.Account, usualPerAccount)),
 		pace: pace{cost: o.Cost}, figures: newFigures(), local: localMemories{keep: o.Cost.Memory},
 	}
 	h.cores = make(chan struct{}, o.Workers)

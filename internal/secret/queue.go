@@ -39,9 +39,9 @@ const (
 	knownTurns = 4
 	// reservedShare of the places is kept for either lane: 1/8.
 	reservedShare = 8
-	// perAccount is how many passwords of one account may wait in a lane: more
+	// usualPerAccount is how many passwords of one account may wait in a lane: more
 	// than a person sends, and too few to fill anything by knowing a name.
-	perAccount = 8
+	usualPerAccount = 8
 )
 
 // Why a place is refused.
@@ -68,6 +68,7 @@ const (
 // does not depend on how many wait.
 type queue struct {
 	places   int
+	account  int // places for one account in a lane
 	lanes    [lanes]group
 	accounts map[laneAccount]int // waiting, whatever their networks
 	turns    int                 // of the known lane since the other's last, while that waited
@@ -107,8 +108,8 @@ type ticket struct {
 	asked  arrival
 }
 
-func newQueue(places int) queue {
-	return queue{places: places, accounts: map[laneAccount]int{}, heldBy: map[laneName]int{}}
+func newQueue(places, account int) queue {
+	return queue{places: places, account: account, accounts: map[laneAccount]int{}, heldBy: map[laneName]int{}}
 }
 
 func (q *queue) len() int { return q.lanes[knownLane].size + q.lanes[unknownLane].size }
@@ -130,7 +131,7 @@ func (q *queue) refusal(who Who) string {
 	if free <= 0 {
 		return refusedFull
 	}
-	if who.Account != "" && q.accounts[laneAccount{lane, who.Account}] >= perAccount {
+	if who.Account != "" && q.accounts[laneAccount{lane, who.Account}] >= q.account {
 		return refusedAccount
 	}
 	g := &q.lanes[lane]
