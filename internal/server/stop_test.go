@@ -32,10 +32,15 @@ func TestGracefulStopAnswersEveryRequest(t *testing.T) {
 
 	var answered atomic.Int64
 	backgroundEnded := make(chan int64, 1)
-	r := listen(t, a, a.Service.Ready, func(ctx context.Context) {
+	var r *running
+	listening := make(chan struct{})
+	r = listen(t, a, a.Service.Ready, func(ctx context.Context) {
 		<-ctx.Done()
-		backgroundEnded <- answered.Load()
+		<-listening
+		// As the server counts them: a client may not have seen his answer yet.
+		backgroundEnded <- int64(strings.Count(r.log.String(), `"route":"/auth/login"`))
 	})
+	close(listening)
 	body := fmt.Sprintf(`{"email_or_name":%q,"password":%q}`, p.Username, p.Password)
 	request := fmt.Sprintf("POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	var wg sync.WaitGroup
