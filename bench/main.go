@@ -1,9 +1,10 @@
 // Command bench measures the program against what the machine under it can do,
 // in one run and side by side: the token checks of services and of gateways
 // beside a bare net/http server that answers the same bytes, the same with a
-// million live sessions, registrations and logins beside bare password hashing,
-// memory at rest, and the time to the first answer. Ratios survive a change of
-// machine; absolute figures drift by a third between hours.
+// million live sessions, registrations and logins beside bare password hashing and
+// beside the least that a login needs, memory at rest, and the time to the first
+// answer. Ratios survive a change of machine; absolute figures drift by a third
+// between hours.
 //
 // It builds the program, runs it as an operator would (a fresh directory, every
 // default, the log in a file), speaks to it over loopback only, and leaves
@@ -12,7 +13,8 @@
 //	main.go     the command line
 //	run.go      what is measured, in which order
 //	program.go  building, starting and stopping the program; place.go where its data is
-//	peers.go    those it is held against, in processes of their own
+//	peers.go    those it is held against, in processes of their own; least.go the
+//	            least that a login needs
 //	client.go   HTTP/1.1 with little work, so that the client is not the limit
 //	load.go     rounds of load, and two loads in turns
 //	people.go   registering users, logging them in
@@ -51,6 +53,8 @@ func main() {
 			os.Exit(exitCode(serveBare(os.Stdin, os.Stdout)))
 		case hashCommand:
 			os.Exit(exitCode(hashBare(os.Args[2:], os.Stdin, os.Stdout)))
+		case leastCommand:
+			os.Exit(exitCode(serveLeast(os.Args[2:], os.Stdin, os.Stdout)))
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -77,6 +81,7 @@ const (
 	partMillion  = "million"
 	partRegister = "register"
 	partLogin    = "login"
+	partLeast    = "least" // measured with the logins
 )
 
 var parts = []string{partStart, partMemory, partSession, partForward, partUser, partMillion, partRegister, partLogin}

@@ -81,6 +81,7 @@ const (
 	bareServer     = "bare net/http"
 	bareOwnHash    = "bare hashing (the pool's own hash)"
 	bareCryptoHash = "bare hashing (golang.org/x/crypto)"
+	leastLogin     = "the least that a login needs (HTTP, the hash, one synchronised write)"
 	fewSessions    = "the same with few sessions"
 	otherBuild     = "another build"
 )
@@ -174,6 +175,7 @@ var headings = map[string]string{
 	partMillion:  "Session check with very many live sessions",
 	partRegister: "Registering, POST /auth/register",
 	partLogin:    "Logging in, POST /auth/login",
+	partLeast:    "What remains of hashing in " + leastLogin,
 }
 
 func (r *report) write(w io.Writer) error {
@@ -189,7 +191,7 @@ func (r *report) write(w io.Writer) error {
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for _, part := range parts {
+	for _, part := range append(slices.Clone(parts), partLeast) {
 		r.writePart(t, part)
 	}
 	if err := t.Flush(); err != nil {
@@ -210,7 +212,7 @@ func (r *report) writePart(t *tabwriter.Writer, part string) {
 		}
 		fmt.Fprintf(t, "%s: %.1f %s (%s)%s\n", f.Name, f.Value, f.Unit, f.Note, verdict("at most", f.Goal, f.Met))
 	}
-	for _, beside := range []string{bareServer, otherBuild, fewSessions, bareOwnHash, bareCryptoHash} {
+	for _, beside := range []string{bareServer, otherBuild, fewSessions, bareOwnHash, leastLogin, bareCryptoHash} {
 		r.writeComparisons(t, part, beside)
 	}
 }

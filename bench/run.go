@@ -256,7 +256,8 @@ func (b *bencher) profile(ctx context.Context, p *program, us target) error {
 }
 
 // measureHashing holds registering and logging in against bare hashing, with
-// the program's own hash and with that of golang.org/x/crypto.
+// the program's own hash and with that of golang.org/x/crypto, and against the
+// least that a login needs beside it.
 func (b *bencher) measureHashing(ctx context.Context) error {
 	p, stop, err := b.start(ctx)
 	if err != nil {
@@ -275,9 +276,16 @@ func (b *bencher) measureHashing(ctx context.Context) error {
 		defer raw[i].stop()
 	}
 	own, crypto := raw[0], raw[1]
+	leastPeer, least, err := b.startLeast(ctx)
+	if err != nil {
+		return err
+	}
+	defer leastPeer.stop()
 	pid, newcomers, known := p.cmd.Process.Pid, registrations(), logins(people)
 	for _, conns := range b.o.hashConns {
-		runners, names := []runner{own, crypto}, []string{"", ""}
+		bottom := newLoad(least, conns)
+		defer bottom.close()
+		runners, names := []runner{own, crypto, bottom}, []string{"", "", ""}
 		for _, part := range []string{partRegister, partLogin} {
 			if !b.wanted(part) {
 				continue
@@ -290,15 +298,19 @@ func (b *bencher) measureHashing(ctx context.Context) error {
 			defer l.close()
 			runners, names = append(runners, l), append(names, part)
 		}
-		b.say("%v at %d connections", names[2:], conns)
+		b.say("%v at %d connections", names[3:], conns)
 		err := b.others.during(func() error {
 			all, err := inTurns(ctx, b.o.hash, func() error { return b.noteLog(p) }, runners...)
-			for i := 2; i < len(all); i++ {
-				b.report.Comparisons = append(b.report.Comparisons, compared(names[i], bareOwnHash, conns, 0.95, all[i], all[0]),
-					compared(names[i], bareCryptoHash, conns, 0, all[i], all[1]))
+			if err != nil {
+				return err
 			}
-			return err
-		}, pid, own.cmd.Process.Pid, crypto.cmd.Process.Pid)
+			b.report.Comparisons = append(b.report.Comparisons, compared(partLeast, bareOwnHash, conns, 0, all[2], all[0]))
+			for i := 3; i < len(all); i++ {
+				b.report.Comparisons = append(b.report.Comparisons, compared(names[i], bareOwnHash, conns, 0.95, all[i], all[0]),
+					compared(names[i], leastLogin, conns, 0, all[i], all[2]), compared(names[i], bareCryptoHash, conns, 0, all[i], all[1]))
+			}
+			return nil
+		}, pid, own.cmd.Process.Pid, crypto.cmd.Process.Pid, least.pid)
 		if err != nil {
 			return err
 		}
