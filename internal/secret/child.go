@@ -16,8 +16,8 @@ const (
 	// taken to hang: on the lowest priority, on a machine that is busy with other
 	// things, a hash takes its time.
 	leastPatience = 10 * time.Second
-	// endsWithin is how long it may take to end when its input has.
-	endsWithin = 5 * time.Second
+	// longestEnd is how long it may take to end when its input has.
+	longestEnd = 5 * time.Second
 )
 
 var errChildEnded = errors.New("the hashing process ended")
@@ -183,9 +183,9 @@ func (in call) key(reply []byte) (key []byte, took time.Duration, err error) {
 }
 
 // end has it finish what it has begun, and end.
-func (c *child) end() {
+func (c *child) end(within time.Duration) {
 	_ = c.in.Close() // what matters is that it is closed
-	late := time.AfterFunc(endsWithin, c.kill)
+	late := time.AfterFunc(within, c.kill)
 	go func() {
 		<-c.gone
 		late.Stop()

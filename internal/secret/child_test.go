@@ -254,6 +254,7 @@ func TestChildThatHangsIsReplaced(t *testing.T) {
 // service to stop. Who waits for a hash then still gets it.
 func TestSignalsToTheGroupDoNotEndTheChild(t *testing.T) {
 	h, _ := childPool(t, cheapest, 1, 0, self)
+	h.LetEnd(time.Minute)
 	hash(t, h, plain)
 	wait := later(t, h)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {

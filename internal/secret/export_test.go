@@ -88,6 +88,9 @@ func (t *ticket) Who() Who { return t.who }
 // first hash.
 func (h *Hasher) LosePatience(after time.Duration) { h.keeper.patience = after }
 
+// LetEnd gives the child so long to end what it has begun.
+func (h *Hasher) LetEnd(within time.Duration) { h.keeper.endsWithin = within }
+
 // InFlight is how many calls the child has not answered.
 func (h *Hasher) InFlight() int {
 	h.keeper.mu.Lock()

@@ -33,6 +33,8 @@ type keeper struct {
 	// patience is the least time without an answer after which a child is taken
 	// to hang.
 	patience time.Duration
+	// endsWithin is how long one may take to end that was told to.
+	endsWithin time.Duration
 
 	restarts, inProcess atomic.Int64
 
@@ -49,7 +51,7 @@ type keeper struct {
 }
 
 func newKeeper(o HasherOptions) *keeper {
-	k := &keeper{command: o.Command, log: o.Log, patience: leastPatience, args: []string{
+	k := &keeper{command: o.Command, log: o.Log, patience: leastPatience, endsWithin: longestEnd, args: []string{
 		WorkerArg, strconv.Itoa(o.Workers), strconv.FormatUint(uint64(o.Cost.Memory), 10),
 	}}
 	k.rest = time.AfterFunc(childRest, k.dismiss)
@@ -158,7 +160,7 @@ func (k *keeper) dismiss() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.working == 0 && k.child != nil {
-		k.child.end()
+		k.child.end(k.endsWithin)
 		k.child = nil
 	}
 }
@@ -169,7 +171,7 @@ func (k *keeper) close() {
 	k.closed = true
 	k.rest.Stop()
 	if k.child != nil {
-		k.child.end()
+		k.child.end(k.endsWithin)
 		k.child = nil
 	}
 	k.mu.Unlock()
