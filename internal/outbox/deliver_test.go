@@ -549,3 +549,31 @@ func TestTwoWhoDeliverNeverBothSendOne(t *testing.T) {
 		}
 	})
 }
+
+// An outage of the mail server leaves thousands waiting, all of a sudden: PostgreSQL
+// knows nothing of them yet, and a claim that it plans without such knowledge must
+// still end in the time that a statement may take.
+func TestQueueThatHasGrownAllAtOnceIsDelivered(t *testing.T) {
+	t.Parallel()
+	const many = 8_000
+	engines(t, func(t *testing.T, d *db.DB, _ string) {
+		in := newScript()
+		in.to(down) // one claim says enough
+		b := newBench(t, d, func(o *outbox.Options) { o.Mail = in })
+		err := d.Tx(t.Context(), func(tx *db.Tx) error {
+			for i := range many {
+				m := outbox.Message{Channel: outbox.Mail, Kind: outbox.LoginCode, Cause: outbox.ByOwner, To: fmt.Sprintf("user%d@example.com", i%(many/2)), Lang: "en"}
+				if err := outbox.Enqueue(t.Context(), tx, b.keys, noon, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.Deliver(t.Context()); err != nil || n == 0 {
+			t.Errorf("%d attempts, %v", n, err)
+		}
+	})
+}

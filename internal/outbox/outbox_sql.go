@@ -33,32 +33,37 @@ SELECT (SELECT count(*) FROM outbox WHERE channel = $1 AND sent_at > $2)
 
 // claim takes what is due, by its [Cause]. Of each recipient and cause it is the
 // oldest that waits and nothing else: what is being sent, or put off, holds back
-// what came after it; what undoes a change, which no limit holds, holds back all that
-// came after it: a later link may be the one that counts. What strangers ask for waits for what the owner does, and he
-// for no more of theirs than is just being sent, so that both are counted before
-// the next one leaves. And it is nothing while too much has gone to the recipient
-// lately: $5 of all that is asked for, $6 of what strangers ask for, $5 notices.
+// what came after it; what undoes a change, which no limit holds, holds back all
+// that came after it: a later link may be the one that counts. What strangers ask
+// for waits for what the owner does, and he for no more of theirs than is just being
+// sent, so that both are counted before the next one leaves. And it is nothing while
+// too much has gone to the recipient lately: $5 of all that is asked for, $6 of what
+// strangers ask for, $5 notices.
 //
-// The condition on claimed_until stands twice for PostgreSQL, which looks at the
-// row again where another process has just changed it, and not at the list.
+// MATERIALIZED and OFFSET are for PostgreSQL before it has statistics of a queue that
+// has grown all at once: it would look for everything anew for each row that waits,
+// and compare each of them with all others, for longer than it may. The condition on
+// claimed_until stands twice because it looks at the row again where another process
+// has just changed it, and not at the list.
 const claim = `
-UPDATE outbox SET claimed_until = $3, attempts = attempts + 1
-WHERE claimed_until <= $2 AND next_attempt_at <= $2 AND sent_at IS NULL AND failed_at IS NULL AND seq IN (
+WITH due AS MATERIALIZED (
 	SELECT o.seq FROM outbox o
 	WHERE o.channel = $1 AND o.sent_at IS NULL AND o.failed_at IS NULL
 		AND o.next_attempt_at <= $2 AND o.claimed_until <= $2 AND o.expires_at > $2
 		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = o.cause AND e.seq < o.seq
-			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2)
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2 LIMIT 1 OFFSET 0)
 		AND NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 3 AND e.seq < o.seq
-			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2)
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2 LIMIT 1 OFFSET 0)
 		AND (o.cause <> 0 OR NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 1
-			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2))
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.expires_at > $2 LIMIT 1 OFFSET 0))
 		AND (o.cause <> 1 OR NOT EXISTS (SELECT e.seq FROM outbox e WHERE e.recipient_key = o.recipient_key AND e.cause = 0
-			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.claimed_until > $2))
+			AND e.sent_at IS NULL AND e.failed_at IS NULL AND e.claimed_until > $2 LIMIT 1 OFFSET 0))
 		AND (o.cause > 1 OR (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.cause IN (0, 1) AND s.sent_at > $4) < $5)
 		AND (o.cause > 0 OR (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.cause = 0 AND s.sent_at > $4) < $6)
 		AND (o.cause <> 2 OR (SELECT count(*) FROM outbox s WHERE s.recipient_key = o.recipient_key AND s.cause = 2 AND s.sent_at > $4) < $5)
 	ORDER BY o.cause DESC, o.next_attempt_at, o.seq LIMIT $7)
+UPDATE outbox SET claimed_until = $3, attempts = attempts + 1
+WHERE claimed_until <= $2 AND next_attempt_at <= $2 AND sent_at IS NULL AND failed_at IS NULL AND seq IN (SELECT seq FROM due)
 RETURNING id, channel, kind, subject_id, lang, ref, sealed, created_at, attempts, refusals`
 
 // The end of an attempt. It counts only for who has claimed the message last:
