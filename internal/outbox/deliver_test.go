@@ -577,3 +577,27 @@ func TestQueueThatHasGrownAllAtOnceIsDelivered(t *testing.T) {
 		}
 	})
 }
+
+// While a claim runs, nobody else writes to SQLite: it must not sort all that waits.
+func TestClaimIsInTheOrderOfAnIndex(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, d *db.DB, _ string) {
+		if d.Engine() != db.SQLite { // PostgreSQL plans by what there is
+			return
+		}
+		var plan []string
+		err := d.Query(t.Context(), "EXPLAIN QUERY PLAN "+outbox.Claim, []any{"email", 1, 1, 1, 1, 1, 1}, func(scan func(...any) error) error {
+			var id, parent, unused int
+			var step string
+			err := scan(&id, &parent, &unused, &step)
+			plan = append(plan, step)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(plan, "\n"); !strings.Contains(text, "outbox_first") || strings.Contains(text, "TEMP B-TREE") {
+			t.Errorf("it is planned so:\n%s", text)
+		}
+	})
+}
