@@ -166,21 +166,25 @@ func TestBadBodiesAreRefusedEverywhere(t *testing.T) {
 					"{" + quoted + `"\ud800"}`, "{" + quoted + `"\udc00"}`, "{" + quoted + `"\udc00\ud800"}`, "{" + quoted + `"\ud800\u0041"}`, "{" + quoted + `"\ud83d"}`,
 					"{" + quoted + "\"\xff\"}", "{" + quoted + "\"\xc0\x80\"}", "{" + quoted + "\"\xed\xa0\x80\"}", "{" + quoted + "\"\xf4\x90\x80\x80\"}", "{\"\xff\":1}",
 					"{" + quoted + "\"a\nb\"}", "{" + quoted + "\"a\tb\"}", "{" + quoted + `"\x41"}`, "{" + quoted + `"\u004"}`, "{" + quoted + `"\'"}`,
-					"{" + quoted + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + "}", strings.Repeat(`{"a":`, 10001) + "1" + strings.Repeat("}", 10001),
 					strings.Repeat("[", 60000), strings.Repeat("{", 60000), "--" + good, "email=a%40b.example&password=x",
 					"<user><name>x</name></user>", "%7B%7D", ")]}'\n" + good,
+				},
+				"body_too_complex": {
+					"{" + quoted + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + "}", strings.Repeat(`{"a":`, 10001) + "1" + strings.Repeat("}", 10001),
+					"{" + quoted + strings.Repeat("[", 32) + strings.Repeat("]", 32) + "}", strings.Repeat(`{"a":`, 33), `{"none":[` + strings.Repeat("1,", 3000) + "1]}",
+					`{"none":` + strings.Repeat("[", 5000) + `{"x":1,"x":2}` + strings.Repeat("]", 5000) + "}", numbered(2500),
 				},
 				"duplicate_field": {
 					"{" + quoted + `"a",` + quoted + `"b"}`, "{" + quoted + `"a","` + escaped + `":"b"}`, `{"` + escaped + `":"a",` + quoted + `"a"}`,
 					"{" + quoted + `null,` + quoted + `null}`, `{"none":1,"none":2}`, `{"":1,"":1}`, "{" + quoted + `{"x":1,"x":2}}`, `{"none":{"x":1,"\u0078":2}}`,
-					"{" + quoted + `[{"x":1,"x":2}]}`, `{"none":` + strings.Repeat("[", 5000) + `{"x":1,"x":2}` + strings.Repeat("]", 5000) + "}",
+					"{" + quoted + `[{"x":1,"x":2}]}`, `{"none":` + strings.Repeat("[", 30) + `{"x":1,"x":2}` + strings.Repeat("]", 30) + "}",
 				},
 				"unknown_field": {
 					`{"none":1,` + rest, `{"":"",` + rest, `{"` + strings.ToUpper(f) + `":"x"}`, `{"` + strings.ToUpper(f[:1]) + f[1:] + `":"x"}`,
 					`{"` + strings.ReplaceAll(f, "_", "-") + `-":"x"}`, `{" ` + f + `":"x"}`, `{"` + f + ` ":"x"}`, `{"` + f + `\n":"x"}`,
 					`{"` + f + `\u200b":"x"}`, `{"\ufeff` + f + `":"x"}`, `{"` + strings.NewReplacer("o", "\u043e", "e", "\u0435", "a", "\u0430").Replace(f) + `":"x"}`,
 					`{"` + f + `[]":"x"}`, `{"` + f + `.x":"x"}`, `{"$ref":"x"}`, `{"__proto__":{"` + f + `":"x"}}`, `{"constructor":{}}`,
-					`{"none":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}", `{"user":` + good + `}`, `{"data":` + good + `}`,
+					`{"none":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + "}", numbered(900), `{"user":` + good + `}`, `{"data":` + good + `}`,
 				},
 			}
 			for _, code := range sortedKeys(bodies) {
@@ -215,6 +219,15 @@ func TestBadBodiesAreRefusedEverywhere(t *testing.T) {
 			t.Errorf("%d passwords were hashed for bad bodies", now-hashed)
 		}
 	})
+}
+
+// numbered is an object of so many members.
+func numbered(n int) string {
+	var members []string
+	for i := range n {
+		members = append(members, fmt.Sprintf(`"k%d":1`, i))
+	}
+	return "{" + strings.Join(members, ",") + "}"
 }
 
 // A duplicate of a known field is named; of an unknown one nothing is.

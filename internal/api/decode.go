@@ -16,8 +16,14 @@ import (
 	"propusk/internal/account"
 )
 
-// maxBody is the largest body that is read.
-const maxBody = 64 << 10
+// What a body may be. No request of this API needs a tenth of it; whoever sends the
+// most that fits in so many bytes would have us keep twenty times as much of what is
+// read, for each name and each level.
+const (
+	maxBody   = 64 << 10
+	maxTokens = 2000 // names, values, and ends of objects and lists
+	maxDepth  = 32
+)
 
 // decode reads the body, all of it, into in: one JSON object, with no key twice,
 // none that is not known or in another case, and no NUL, which the two databases
@@ -94,26 +100,30 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// errNotObject and errNUL are what JSON allows and this API does not.
+// errNotObject, errNUL and errComplex are what JSON allows and this API does not.
 var (
 	errNotObject = errors.New("not an object")
 	errNUL       = errors.New("a string holds NUL")
+	errComplex   = errors.New("more than any request of this API")
 )
 
 // checkTokens walks through the whole of b once: syntax, UTF-8, duplicate keys,
-// one value only, NUL.
+// one value only, NUL, no more tokens and levels than may be.
 func checkTokens(b []byte) error {
-	d := jsontext.NewDecoder(bytes.NewReader(b))
+	d := jsontext.NewDecoder(bytes.NewBuffer(b)) // which is read where it is
 	if d.PeekKind() != '{' {
 		if _, err := d.ReadToken(); err != nil {
 			return err
 		}
 		return errNotObject
 	}
-	for {
+	for n := 0; ; n++ {
 		t, err := d.ReadToken()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if n > maxTokens || d.StackDepth() > maxDepth {
+			return errComplex
 		}
 		if err != nil {
 			return err
@@ -137,6 +147,8 @@ func decodeFailure(err error, in any) *failure {
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
 	switch {
+	case errors.Is(err, errComplex):
+		f.fault.Code = codeTooComplex
 	case errors.Is(err, json.ErrUnknownName):
 		f.fault = account.Fault{Code: codeUnknownField, Args: map[string]string{"known": strings.Join(known, ", ")}}
 	case errors.Is(err, jsontext.ErrDuplicateName):

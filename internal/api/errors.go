@@ -25,6 +25,7 @@ const (
 	codeWrongType      account.Code = "wrong_type"
 	codeUnknownField   account.Code = "unknown_field"
 	codeDuplicateField account.Code = "duplicate_field"
+	codeTooComplex     account.Code = "body_too_complex"
 	codeMediaType      account.Code = "unsupported_media_type"
 	codeTooLarge       account.Code = "body_too_large"
 	codeBodyTooSlow    account.Code = "body_incomplete"
@@ -43,6 +44,7 @@ var codes = map[account.Code]account.Words{ //nolint:gochecknoglobals // a const
 	codeWrongType:      {EN: "A value has the wrong JSON type.", RU: "Значение имеет не тот тип JSON."},
 	codeUnknownField:   {EN: "The body holds a field that is not known here. Known are: {known}.", RU: "В теле запроса есть неизвестное поле. Известны: {known}."},
 	codeDuplicateField: {EN: "A field stands in the body twice.", RU: "Одно из полей указано в теле запроса дважды."},
+	codeTooComplex:     {EN: "The body holds more values, or nests deeper, than any request of this API.", RU: "В теле запроса больше значений или вложенность глубже, чем в любом запросе этого API."},
 	codeMediaType:      {EN: "The body must be sent as {want}, in UTF-8 and not compressed.", RU: "Тело запроса должно быть передано как {want}, в UTF-8 и без сжатия."},
 	codeTooLarge:       {EN: "The body is larger than {max} KiB.", RU: "Тело запроса больше {max} КиБ."},
 	codeBodyTooSlow:    {EN: "The body did not arrive whole or in time.", RU: "Тело запроса пришло не полностью или слишком медленно."},

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the files that tests compare with
 // statusOf is the status that a code comes with; what is not here comes only as
 // the code of a field.
 var statusOf = map[account.Code]string{
-	"not_found": "404", "method_not_allowed": "405", "invalid_json": "400", "wrong_type": "400", "unknown_field": "400", "duplicate_field": "400",
+	"not_found": "404", "method_not_allowed": "405", "invalid_json": "400", "wrong_type": "400", "unknown_field": "400", "duplicate_field": "400", "body_too_complex": "400",
 	"unsupported_media_type": "415", "body_too_large": "413", "body_incomplete": "400", "header_invalid": "400", "cross_origin": "403",
 	"internal_error": "500", "unavailable": "503",
 	"invalid_fields": "422", "email_taken": "409", "username_taken": "409", "contact_number_taken": "409", "already_taken": "409",
