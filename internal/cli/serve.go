@@ -130,7 +130,7 @@ func moreThreads() {
 // the memory there is. And it is the whole once more beside a million sessions,
 // which hold no pointers and cost a collection nothing: they get this room.
 const (
-	tuneEvery   = 5 * time.Second
+	tuneEvery   = time.Second // thousands of clients may come at once
 	garbageRoom = 32 << 20
 )
 
@@ -142,10 +142,13 @@ func tuneCollector(ctx context.Context) {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(tuneEvery)
 	defer tick.Stop()
-	for {
+	for now := 0; ; {
 		metrics.Read(live)
 		held := max(live[0].Value.Uint64(), 1<<20)
-		debug.SetGCPercent(int(min(max(100*garbageRoom/held, 10), 200)))
+		if percent := int(min(max(100*garbageRoom/held, 10), 200)); percent != now { // setting it stops everything for a moment
+			debug.SetGCPercent(percent)
+			now = percent
+		}
 		select {
 		case <-ctx.Done():
 			return

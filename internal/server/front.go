@@ -164,7 +164,16 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.quick && (r.Method == http.MethodGet && f.check(w, r, begun) || r.Method == http.MethodPost && f.shed(w, r, begun)) {
 		return
 	}
-	trace := &api.Trace{Route: "none"}
+	rec, r, end := f.receive(w, r, begun)
+	defer end()
+	f.guarded(rec, r)
+	f.account(r, rec, time.Since(begun))
+}
+
+// receive finds out who asks, and begins the answer. What it needs for that does
+// not stay on the stack while the answer is written: whoever reads it slowly has
+// thousands of these.
+func (f *front) receive(w http.ResponseWriter, r *http.Request, begun time.Time) (*recorder, *http.Request, context.CancelFunc) {
 	caller := account.Caller{
 		IP: clientIP(r, f.o.TrustedProxies), UserAgent: userAgent(r), RequestID: newRequestID(), Devices: f.o.API.DevicesOf(r),
 		Language: f.o.API.LanguageOf(r),
@@ -173,22 +182,21 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		caller.Kind = account.Network
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
-	ctx = account.WithCaller(api.WithTrace(ctx, trace), caller)
+	rec := &recorder{ResponseWriter: w, ready: f.o.Ready, trace: api.Trace{Route: "none"}}
+	ctx = account.WithCaller(api.WithTrace(ctx, &rec.trace), caller)
 	r = r.WithContext(ctx)
-	rec := &recorder{ResponseWriter: w, ready: f.o.Ready}
 	rec.mayWriteUntil(begun.Add(requestTimeout + writeTimeout))
 	h := w.Header()
 	for _, x := range f.headers {
 		h[x.name] = x.value
 	}
 	h.Set("X-Request-Id", caller.RequestID)
-	f.guarded(rec, r, trace)
-	f.account(r, rec, trace, caller, time.Since(begun))
+	return rec, r, cancel
 }
 
 // guarded turns a panic into a 500, so that one request cannot end the others.
-func (f *front) guarded(w *recorder, r *http.Request, trace *api.Trace) {
+func (f *front) guarded(w *recorder, r *http.Request) {
+	trace := &w.trace
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -259,8 +267,8 @@ func (f *front) allowOrigin(w http.ResponseWriter, r *http.Request, origin strin
 }
 
 // account writes the one log line of a request, and counts it.
-func (f *front) account(r *http.Request, rec *recorder, trace *api.Trace, caller account.Caller, took time.Duration) {
-	status := rec.status
+func (f *front) account(r *http.Request, rec *recorder, took time.Duration) {
+	trace, status := &rec.trace, rec.status
 	if status == 0 {
 		status = http.StatusOK
 	}
@@ -282,7 +290,7 @@ func (f *front) account(r *http.Request, rec *recorder, trace *api.Trace, caller
 	if !f.o.Log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := requestAttrs(method, trace.Route, status, took, rec.bytes, caller)
+	attrs := requestAttrs(method, trace.Route, status, took, rec.bytes, account.CallerFrom(r.Context()))
 	if trace.Code == string(account.CodeOverloaded) || trace.Code == string(account.CodeTooManyAttempts) || errors.Is(trace.Err, context.Canceled) {
 		logged, before := f.refusals.log()
 		if !logged {
@@ -414,6 +422,7 @@ type recorder struct {
 	http.ResponseWriter
 	ready         *Readiness
 	status, bytes int
+	trace         api.Trace
 }
 
 // begin is called before the first of an answer leaves.
