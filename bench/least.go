@@ -35,7 +35,7 @@ func serveLeast(args []string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	disk, err := os.Create(filepath.Join(args[1], "logins"))
+	disk, err := os.Create(filepath.Join(args[1], "logins")) //nolint:gosec // this very program says where
 	if err != nil {
 		return err
 	}
