@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,7 +25,7 @@ const (
 	leastAnswer = `{"status":"ok","data":{"token":"00000000-0000-0000-0000-000000000000"}}` + "\n"
 )
 
-// serveLeast prints its address, and ends with in.
+// serveLeast is told the cost of a hash, and the directory for its records.
 func serveLeast(args []string, in io.Reader, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("the cost of a hash, or the directory, is missing")
@@ -40,22 +39,7 @@ func serveLeast(args []string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was to be kept was synchronised
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	go func() {
-		_, _ = io.Copy(io.Discard, in) // until whoever started us is done
-		_ = l.Close()
-	}()
-	if _, err := fmt.Fprintln(out, l.Addr()); err != nil {
-		return err
-	}
-	server := &http.Server{Handler: leastHandler(c, disk)} //nolint:gosec // as bare as it gets: that is what it is for
-	if err := server.Serve(l); !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
+	return servePeer(leastHandler(c, disk), in, out)
 }
 
 func leastHandler(c cost, disk *os.File) http.Handler {

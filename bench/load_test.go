@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,19 +149,8 @@ func TestBareServerGivesTheSameAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, feed := io.Pipe()
-	out, said := io.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- serveBare(in, said) }()
-	if _, err := feed.Write(append(line, '\n')); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 64)
-	n, err := out.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := answerOf(context.Background(), "http://"+strings.TrimSpace(string(buf[:n])), "")
+	feed, addr, ended := startServing(t, serveBare, append(line, '\n'))
+	got, err := answerOf(context.Background(), "http://"+addr, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +162,62 @@ func TestBareServerGivesTheSameAnswer(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("the bare server did not end with its input: %v", err)
+	}
+}
+
+// startServing runs a server that prints its address and ends with its input.
+func startServing(t *testing.T, serve func(in io.Reader, out io.Writer) error, first []byte) (feed io.Closer, addr string, ended <-chan error) {
+	t.Helper()
+	in, write := io.Pipe()
+	out, said := io.Pipe()
+	end := make(chan error, 1)
+	go func() { end <- serve(in, said) }()
+	if len(first) > 0 {
+		if _, err := write.Write(first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf := make([]byte, 64)
+	n, err := out.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write, strings.TrimSpace(string(buf[:n])), end
+}
+
+// The least that a login needs is not less: it has hashed, and what it answers for
+// is in the file.
+func TestLeastLoginLeavesARecord(t *testing.T) {
+	dir := t.TempDir()
+	feed, addr, ended := startServing(t, func(in io.Reader, out io.Writer) error {
+		return serveLeast([]string{"m=64,t=1,p=1", dir}, in, out)
+	}, nil)
+	c, err := dial(context.Background(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // nothing is on its way
+	for _, login := range []struct {
+		request []byte
+		status  int
+		records int64
+	}{{loginRequest("anybody"), 200, 1}, {post("/auth/login", []byte("{")), 400, 1}, {loginRequest("anybody"), 200, 2}} {
+		status, body, err := c.do(login.request)
+		if err != nil || status != login.status || strings.Contains(string(body), `"token":"`) != (status == 200) {
+			t.Errorf("answer %d %s, %v; want %d", status, body, err, login.status)
+		}
+		if info, err := os.Stat(filepath.Join(dir, "logins")); err != nil || info.Size() != login.records*leastRecord {
+			t.Errorf("%v, %v; want %d records", info, err, login.records)
+		}
+	}
+	if err := feed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("it did not end with its input: %v", err)
+	}
+	if err := serveLeast([]string{"m=64,t=1,p=1"}, strings.NewReader(""), io.Discard); err == nil {
+		t.Error("it served without a directory")
 	}
 }
 

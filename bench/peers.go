@@ -119,18 +119,23 @@ func serveBare(in io.Reader, out io.Writer) error {
 	if err := json.Unmarshal(line, &a); err != nil {
 		return err
 	}
+	return servePeer(bareHandler(a), lines, out)
+}
+
+// servePeer prints its address, and ends with in.
+func servePeer(h http.Handler, in io.Reader, out io.Writer) error {
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, lines) // until whoever started us is done
+		_, _ = io.Copy(io.Discard, in) // until whoever started us is done
 		_ = l.Close()
 	}()
 	if _, err := fmt.Fprintln(out, l.Addr()); err != nil {
 		return err
 	}
-	server := &http.Server{Handler: bareHandler(a)} //nolint:gosec // as bare as it gets: that is what it is for
+	server := &http.Server{Handler: h} //nolint:gosec // as bare as it gets: that is what it is for
 	if err := server.Serve(l); !errors.Is(err, net.ErrClosed) {
 		return err
 	}
