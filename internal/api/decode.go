@@ -21,7 +21,7 @@ import (
 // read, for each name and each level.
 const (
 	maxBody   = 64 << 10
-	maxTokens = 2000 // names, values, and ends of objects and lists
+	maxTokens = 2000 // names, and values; an object or a list is two
 	maxDepth  = 32
 )
 
@@ -122,7 +122,7 @@ func checkTokens(b []byte) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if n > maxTokens || d.StackDepth() > maxDepth {
+		if n >= maxTokens || d.StackDepth() > maxDepth {
 			return errComplex
 		}
 		if err != nil {
