@@ -38,7 +38,7 @@ type Options struct {
 	Policy          func(*account.Policy) // changes the defaults
 	Argon2          secret.Argon2         // of new hashes; zero: the cheapest
 	HashWorkers     int                   // zero: 2
-	HashQueue       int                   // zero: 256
+	HashQueue       int                   // zero: 1024
 	Zone            *time.Location        // nil: UTC
 	Languages       []string              // nil: en, ru
 	Literals        bool
@@ -195,7 +195,7 @@ func (a *App) build(t testing.TB, o Options) {
 	if cost == (secret.Argon2{}) {
 		cost = secret.Argon2{Memory: 8, Passes: 1, Threads: 1}
 	}
-	a.Hasher = secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: or(o.HashWorkers, 2), Queue: or(o.HashQueue, 256), Account: or(o.HashQueue, 256)})
+	a.Hasher = secret.NewHasher(secret.HasherOptions{Cost: cost, Workers: or(o.HashWorkers, 2), Queue: or(o.HashQueue, 1024), Account: or(o.HashQueue, 1024)})
 	t.Cleanup(a.Hasher.Close)
 	level := slog.LevelInfo
 	if o.Debug {
